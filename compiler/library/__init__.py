@@ -1,0 +1,1 @@
+"""The parts of the language as graphs, written with a Builder."""

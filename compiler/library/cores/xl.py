@@ -1,0 +1,50 @@
+"""Transformer-XL attention with one window for step, chunk and sequence, arXiv 1901.02860 §3.3."""
+
+from __future__ import annotations
+
+from ....cortex_dsl import XLCoreConfig
+from ..builder import Builder, Ref
+from ..registry import part
+
+
+@part(XLCoreConfig)
+def xl(b: Builder, cfg: XLCoreConfig, x: Ref) -> Ref:
+    """score = ((q + u)·k_j + (q + v)·W_r R(p - j)) / √D over the last ``mem_len`` positions and the current one."""
+    heads = cfg.n_heads
+    width = cfg.head_dim or x.width // heads
+    inner = heads * width
+    mem = b.state("mem", (cfg.mem_len, x.width), dtype="f")
+    fill = b.state("mem_fill", (), dtype="i64")
+
+    def projection(name: str) -> tuple[Ref, Ref | None]:
+        fan = float(6 / (x.width + inner)) ** 0.5
+        weight = b.param(f"{name}.weight", (inner, x.width), "uniform", -fan, fan)
+        return weight, b.param(f"{name}.bias", (inner,), "constant", 0) if cfg.use_bias else None
+
+    wq, wk, wv = projection("q_proj"), projection("k_proj"), projection("v_proj")
+    fan = float(6 / (x.width + inner)) ** 0.5
+    wr = b.param("r_proj.weight", (inner, x.width), "uniform", -fan, fan)
+    u = b.param("u", (heads, width), "constant", 0)
+    v_bias = b.param("v", (heads, width), "constant", 0)
+    positions = b.op("relative_positions", x, mem_len=cfg.mem_len, width=x.width)
+    rel = b.op("unflatten", b.op("linear", positions, wr), sizes=(heads, width), hint="rel")
+
+    def heads_of(source: Ref, pair: tuple[Ref, Ref | None], hint: str) -> Ref:
+        weight, bias = pair
+        return b.op("unflatten", b.op("linear", source, weight, *([bias] if bias else [])), sizes=(heads, width), hint=hint)
+
+    q = heads_of(x, wq, "q")
+    if b.step:
+        # The M remembered rows are never projected: W_k and W_v are moved to the query's side.
+        (out,) = b.temporal("xl", x, q, mem, fill, *wk, *wv, rel, u, v_bias, hints=("attended",))
+    else:
+        context = b.op("xl_context", mem, x)
+        k, v = heads_of(context, wk, "k"), heads_of(context, wv, "v")
+        (out,) = b.temporal("xl_attention", q, k, v, rel, u, v_bias, fill, hints=("attended",))
+    mem_after, fill_after = b.temporal("xl_memory", x, mem, fill, hints=("mem", "fill"))
+    b.carry(mem, mem_after)
+    b.carry(fill, fill_after)
+    return b.linear(
+        "o_proj", b.op("flatten", out, join=2), x.width, bias=cfg.use_bias,
+        rule="uniform", args=(-fan, fan), bias_rule="constant", bias_args=(0,),
+    )

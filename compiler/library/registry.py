@@ -1,0 +1,50 @@
+"""Which function writes which config as a graph. The kind of a config is the name of its class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ...cortex_dsl import span_of, token_of
+from ...cortex_dsl.spec import Node
+from .builder import Builder, Ref
+
+Part = Callable[[Builder, Any, Ref], Ref]
+F = TypeVar("F", bound=Part)
+
+_PARTS: dict[str, Part] = {}
+
+
+def part(config: type) -> Callable[[F], F]:
+    """Register the graph of a core or scaffold config."""
+
+    def register(function: F) -> F:
+        _PARTS[config.__name__] = function
+        return function
+
+    return register
+
+
+def lookup(config: object) -> Part:
+    kind = type(config).__name__
+    if kind not in _PARTS:
+        raise NotImplementedError(
+            f"{kind} has no graph in this version; parts that compile: {', '.join(sorted(_PARTS))}"
+        )
+    return _PARTS[kind]
+
+
+def class_name(config: object) -> str:
+    """The name a part has in the state: ``AxonCoreConfig`` -> ``AxonCore``."""
+    return type(config).__name__.removesuffix("Config")
+
+
+def build_core(b: Builder, config: object, x: Ref) -> Ref:
+    """The core of a scaffold: parameters under ``core``, state under the core's class name."""
+    return lookup(config)(b.at("core", state=class_name(config)), config, x)
+
+
+def where_of(config: Node, index: int) -> str:
+    """What the nodes of expert ``index`` say of their origin: the token and, if it came from text, its place."""
+    span = span_of(config)
+    return f"{token_of(config)} (expert {index})" + (f" at {span}" if span is not None else "")

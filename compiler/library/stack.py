@@ -1,0 +1,57 @@
+"""A resolved spec -> the program: one graph for each distinct layer, and an entry that calls them."""
+
+from __future__ import annotations
+
+from ...cortex_dsl import CortexStackConfig, token_of
+from ..ir import Graph, Node, Program, Value
+from ..ir.graph import Attr
+from . import cores, scaffolds  # noqa: F401  (importing them registers the parts)
+from .builder import Builder
+from .registry import class_name, lookup
+
+MODES = ("sequence", "step")
+
+
+def lower(spec: CortexStackConfig, mode: str, *, plain: bool = False) -> Program:
+    """Trace every distinct layer once. Layers with equal configs share a graph, whatever the depth of the stack."""
+    graphs: dict[str, Graph] = {}
+    by_config: dict[str, str] = {}
+    entry = Builder(mode, spec.d_hidden, plain=plain)
+    x = entry.x
+    for index, layer in enumerate(spec.scaffolds):
+        key = layer.model_dump_json()
+        if key not in by_config:
+            by_config[key] = name = _layer_name(layer, graphs)
+            graphs[name] = trace_part(layer, name, spec.d_hidden, mode, plain=plain)
+        attrs: dict[str, Attr] = {
+            "graph": by_config[key],
+            "scope": f"layers.{index}",
+            "state": f"{class_name(layer)}_{index}",
+        }
+        out = Value(f"%layer{index}", x.type)
+        entry.tape.nodes.append(Node("call", (x.name, entry.resets.name), (out,), tuple(attrs.items())))
+        x = type(x)(out.name, out.type, entry)
+    if spec.post_norm:
+        x = entry.layer_norm("norm", x, bias=True)
+    return Program(mode, entry.finish("stack", x), graphs)
+
+
+def trace_part(config: object, name: str, width: int, mode: str, *, plain: bool = False) -> Graph:
+    """The graph of one scaffold or core by itself."""
+    b = Builder(mode, width, plain=plain).at(where=token_of(config))
+    return b.finish(name, lookup(config)(b, config, b.x))
+
+
+def _layer_name(layer: object, taken: dict[str, Graph]) -> str:
+    """A readable function name: ``column_axms``, ``column_axms_2`` for a second, different one."""
+    experts = getattr(layer, "experts", None)
+    letters = "".join(token_of(e) for e in experts) if experts else token_of(layer)
+    base = ("column_" if experts else "layer_") + "".join(
+        c.lower() if c.isalnum() else "x" if c == "^" else "_" for c in letters
+    )
+    base = base[:40]
+    name, n = base, 1
+    while name in taken:
+        n += 1
+        name = f"{base}_{n}"
+    return name

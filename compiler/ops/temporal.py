@@ -1,0 +1,187 @@
+"""Ops that carry state through time. Each has a sequence form (operands ``[B, T, …]``) and a step form (``[B, …]``);
+which one a node means follows from the rank of its first operand, so a part is written once for both modes.
+
+``resets`` is the caller's mask, ``segments`` the running count of resets that sequence forms use instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..ir.types import T, Dim, Type, numel
+from .table import Attrs, Op, Types, first, need
+
+
+def _is_step(types: Types, lead_of: int = 0) -> bool:
+    t = types[lead_of]
+    assert t is not None
+    return T not in t.shape
+
+
+def _suffixed(function: str, args: Sequence[str], attrs: Attrs) -> str:
+    """``conv_step(…)``, ``conv_reference(…)``: the variant that the plan chose, by name."""
+    suffix = "_step" if attrs["mode"] == "step" else ""
+    plain = "_reference" if attrs.get("impl") == "reference" else ""  # chosen only where there is one
+    hidden = ("mode", "impl", "chunk_size") if plain else ("mode", "impl")  # a reference loop has no chunks
+    extra = "".join(f", {k}={v!r}" for k, v in attrs.items() if k not in hidden)
+    return f"{function}{suffix}{plain}({', '.join(args)}{extra})"
+
+
+def _name(function: str) -> object:
+    return lambda attrs: (_suffixed(function, (), attrs).partition("(")[0],)
+
+
+def _temporal(function: str, family: str, infer: object, flops: object) -> Op:
+    return Op(
+        function,
+        family,
+        infer,  # type: ignore[arg-type]
+        lambda args, attrs: _suffixed(function, args, attrs),
+        flops,  # type: ignore[arg-type]
+        imports=_name(function),  # type: ignore[arg-type]
+    )
+
+
+def _segments(types: Types, attrs: Attrs) -> tuple[Type, ...]:
+    return (Type("i64", first(types).shape, optional=True),)
+
+
+def _conv(types: Types, attrs: Attrs) -> tuple[Type, ...]:
+    """x, buffer, weight, bias, segments|resets -> y, buffer'"""
+    x, buffer, weight = types[:3]
+    assert x is not None and buffer is not None and weight is not None
+    need("causal_conv", buffer.shape[-2:] == (weight.shape[-1], x.width), f"buffer {buffer}, weight {weight}, x {x}")
+    return (x, buffer)
+
+
+def _conv_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim:
+    w = types[2]
+    assert w is not None
+    return 2 * numel(outs[0].shape) * int(w.shape[1]) * int(w.shape[2])
+
+
+def _mlstm(types: Types, attrs: Attrs) -> tuple[Type, ...]:
+    """q, k, v, i, f, c, n, m, segments|resets -> h, c', n', m'"""
+    q, c, n, m = types[0], types[5], types[6], types[7]
+    assert q is not None and c is not None and n is not None and m is not None
+    need("mlstm", c.shape[-2:] == (q.width, q.width), f"matrix memory {c} for heads of width {q.width}")
+    return (q, c, n, m)
+
+
+def _mlstm_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim:
+    q = first(types)
+    heads, width = int(q.shape[-2]), q.width
+    tokens = numel(q.lead)
+    if attrs["mode"] == "step":
+        return tokens * heads * 6 * width * width
+    chunk = int(attrs["chunk_size"])  # type: ignore[arg-type]
+    return tokens * heads * (4 * width * width + 4 * chunk * width)
+
+
+def _xl_attention(types: Types, attrs: Attrs) -> tuple[Type, ...]:
+    """q, k, v, rel, u, v_bias, fill, segments -> out"""
+    return (first(types),)
+
+
+def _xl_attention_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim:
+    rel = types[3]
+    assert rel is not None
+    return 6 * numel(outs[0].shape) * int(rel.shape[0])
+
+
+def _xl_step(types: Types, attrs: Attrs) -> tuple[Type, ...]:
+    """x, q, mem, fill, wk, bk, wv, bv, rel, u, v_bias, resets -> out"""
+    q = types[1]
+    assert q is not None
+    return (q,)
+
+
+def _xl_step_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim:
+    mem = types[2]
+    assert mem is not None
+    heads, window, width = int(outs[0].shape[-2]), int(mem.shape[1]) + 1, mem.width
+    return numel(outs[0].lead) * (4 * width * width + 4 * heads * window * width)
+
+
+def _xl_memory(types: Types, attrs: Attrs) -> tuple[Type, ...]:
+    """x, mem, fill, segments|resets -> mem', fill'"""
+    mem, fill = types[1], types[2]
+    assert mem is not None and fill is not None
+    return (mem, fill)
+
+
+def _xl_context(types: Types, attrs: Attrs) -> tuple[Type, ...]:
+    """mem, x -> the remembered inputs followed by the new ones; no gradient goes into the memory"""
+    mem, x = types
+    assert mem is not None and x is not None
+    return (Type("f", (x.shape[0], x.shape[1] + mem.shape[1], x.shape[2])),)
+
+
+def _positions(types: Types, attrs: Attrs) -> tuple[Type, ...]:
+    """x (for its device and dtype) -> R(0 … mem_len)"""
+    return (Type("f", (int(attrs["mem_len"]) + 1, first(types).width)),)  # type: ignore[arg-type, operator]
+
+
+def _recurrence(types: Types, attrs: Attrs) -> tuple[Type, ...]:
+    """x, params…, weight, state…, traces…, resets -> outputs…, state'…, traces'…"""
+    x = first(types)
+    params, states, traces = int(attrs["params"]), int(attrs["states"]), int(attrs["traces"])  # type: ignore[arg-type]
+    carried = types[2 + params : 2 + params + states + traces]
+    y = Type("f", (*x.shape[:-2], x.width))
+    return (*([y] * int(attrs["outputs"])), *(t for t in carried if t is not None))  # type: ignore[arg-type]
+
+
+def _recurrence_parts(items: Sequence[str], attrs: Attrs, sizes: tuple[str, ...]) -> list[str]:
+    """Nested tuples as text: the generated op takes and returns its operands in groups."""
+    texts, at = [], 0
+    for key in sizes:
+        n = int(attrs[key])  # type: ignore[arg-type]
+        group = items[at : at + n]
+        texts.append(f"({', '.join(group)}{',' if n == 1 else ''})")
+        at += n
+    return texts
+
+
+def _emit_recurrence(args: Sequence[str], attrs: Attrs) -> str:
+    n = int(attrs["params"])  # type: ignore[arg-type]
+    (params,) = _recurrence_parts(args[1 : 1 + n], attrs, ("params",))
+    states, traces = _recurrence_parts(args[2 + n : -1], attrs, ("states", "traces"))
+    form = "step" if attrs["mode"] == "step" else "sequence"
+    operands = f"{args[0]}, {params}, {args[1 + n]}, {states}, {traces}, {args[-1]}"
+    return f"{attrs['name']}.{form}({operands}, impl={attrs['impl']!r})"
+
+
+def recurrence_targets(names: Sequence[str], attrs: Attrs) -> str:
+    """The left-hand side that takes what :func:`_emit_recurrence` returns."""
+    return ", ".join(_recurrence_parts(names, attrs, ("outputs", "states", "traces")))
+
+
+def _recurrence_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim:
+    x = first(types)
+    matrix = 2 * int(attrs["head_width"]) * int(x.shape[-2]) if attrs["head_width"] else 0  # type: ignore[arg-type]
+    return numel(outs[0].shape) * (matrix + int(attrs["pointwise_flops"]))  # type: ignore[arg-type]
+
+
+OPS = [
+    Op("segments", "shape", _segments, lambda a, k: f"segment_ids({a[0]})", imports=lambda k: ("segment_ids",)),
+    _temporal("causal_conv", "recurrence", _conv, _conv_flops),
+    _temporal("mlstm", "chunkwise", _mlstm, _mlstm_flops),
+    _temporal("xl_attention", "attention", _xl_attention, _xl_attention_flops),
+    _temporal("xl", "attention", _xl_step, _xl_step_flops),
+    _temporal("xl_memory", "shape", _xl_memory, lambda i, o, k: 0),
+    Op(
+        "xl_context",
+        "shape",
+        _xl_context,
+        lambda a, k: f"torch.cat(({a[0]}.detach().to({a[1]}.dtype), {a[1]}), 1)",
+    ),
+    Op(
+        "relative_positions",
+        "shape",
+        _positions,
+        lambda a, k: f"relative_positions({k['mem_len']}, {k['width']}, {a[0]}.dtype, {a[0]}.device)",
+        imports=lambda k: ("relative_positions",),
+    ),
+    Op("recurrence", "recurrence", _recurrence, _emit_recurrence, _recurrence_flops),
+    Op("call", "opaque", lambda t, k: (first(t),), lambda a, k: f"{k['graph']}({', '.join(a)})"),
+]

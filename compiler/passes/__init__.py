@@ -1,0 +1,1 @@
+"""Pure passes ``Graph -> Graph``, one file each, in the order of ``pipeline.py``."""

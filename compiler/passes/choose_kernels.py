@@ -1,0 +1,31 @@
+"""Choose kernels: which implementation each stateful node runs on, by backend, and why (for the report).
+
+``reference`` the loop that reads like the equation; ``torch`` torch operators and generated torch loops; ``auto`` the
+generated Triton kernel on a CUDA device, torch elsewhere; ``triton`` the kernel or an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..ir import Graph, Node
+
+IMPLS = {"reference": "reference", "eager": "torch", "inductor": "torch", "triton": "auto", "auto": "auto"}
+
+HAVE_REFERENCE = ("causal_conv", "mlstm", "xl_attention")
+
+
+def choose_kernels(backend: str) -> Callable[[Graph], Graph]:
+    def choose(graph: Graph) -> Graph:
+        return graph.update(nodes=tuple(_choose(n, backend) for n in graph.nodes))
+
+    choose.__name__ = f"choose_kernels[{backend}]"
+    return choose
+
+
+def _choose(node: Node, backend: str) -> Node:
+    if node.op == "recurrence":
+        return node.with_attrs(impl=IMPLS[backend])
+    if node.op in HAVE_REFERENCE:
+        return node.with_attrs(impl="reference" if backend == "reference" else "torch")
+    return node

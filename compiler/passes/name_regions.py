@@ -1,0 +1,14 @@
+"""Name regions: give each ``fused`` node the name of its kernel, which equal regions share."""
+
+from __future__ import annotations
+
+from ..ir import Graph
+from ..regions import region_of
+
+
+def name_regions(graph: Graph) -> Graph:
+    if not any(n.op == "fused" for n in graph.nodes):
+        return graph
+    return graph.update(
+        nodes=tuple(n.with_attrs(name=region_of(n, graph).name) if n.op == "fused" else n for n in graph.nodes)
+    )

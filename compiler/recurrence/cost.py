@@ -1,0 +1,64 @@
+"""What one token (one row at one step) of a recurrence costs: arithmetic and bytes, as numbers for given sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .analysis import Facts, analyse
+from .emit_torch import backward_results
+from .expr import Expr, walk
+from .frontend import Recurrence
+from .ops import OPS
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Per token. Bytes are the least that must move: every tensor read or written once, matrices not counted."""
+
+    flops_forward: int
+    flops_backward: int
+    bytes_forward: int  # without what is kept for a backward
+    bytes_kept: int  # what training keeps beside inputs and outputs
+    bytes_backward: int
+    bytes_state: int  # per row, not per token: the carried state
+    bytes_traces: int  # per row: the eligibility traces
+    bytes_matrices: int  # once: the recurrent matrices
+
+
+def pointwise_flops(roots: Iterable[Expr]) -> int:
+    """Operations of one channel; a special function counts as 8."""
+    return sum(OPS[node.op].flops for node in walk(roots) if node.args)
+
+
+def cost(rec: Recurrence, *, width: int, head_width: int | None = None, itemsize: int = 4) -> Cost:
+    """For `width` channels, heads of `head_width` (default: one head), inputs and outputs of `itemsize` bytes."""
+    facts = analyse(rec)
+    inner = head_width or width
+    carried = max(itemsize, 4)
+    gates, outputs, inputs, k = len(rec.gates), len(rec.outputs), len(rec.inputs), len(rec.state)
+    product = 2 * gates * inner * width  # R y
+    kept = _kept(rec, facts, itemsize) * width
+    reads = sum(max(itemsize, 4) for read in facts.pointwise if read) * width
+    own = facts.shared.count(False)
+    return Cost(
+        flops_forward=pointwise_flops(facts.update) * width + product,
+        flops_backward=pointwise_flops(backward_results(rec, facts)) * width + 3 * product,
+        bytes_forward=(inputs + outputs) * width * itemsize,
+        bytes_kept=kept,
+        bytes_backward=(2 * inputs + outputs + 3 * gates + own) * width * itemsize + reads,
+        bytes_state=k * width * carried,
+        bytes_traces=len(rec.params) * k * width * carried if facts.traces else 0,
+        bytes_matrices=gates * inner * width * itemsize,
+    )
+
+
+def _kept(rec: Recurrence, facts: Facts, itemsize: int) -> int:
+    """Bytes a channel: one tensor per state variable that the backward reads, less what the outputs already hold."""
+    total = 0
+    for name, read in zip(rec.state, facts.pointwise, strict=True):
+        if read and not (name in rec.outputs and itemsize >= 4):
+            total += max(itemsize, 4)
+        elif not read and name == rec.recurrent:
+            total += itemsize
+    return total

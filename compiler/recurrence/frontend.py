@@ -1,0 +1,172 @@
+"""`@recurrence`: a Python function of symbols becomes a frozen `Recurrence`."""
+
+from __future__ import annotations
+
+import inspect
+import keyword
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import FrameType, MappingProxyType
+from typing import Any
+
+from .expr import Expr, leaf, leaves, lift
+
+
+class State:
+    """What an equation function returns: the new value of every state variable, by name."""
+
+    def __init__(self, **values: Expr | float) -> None:
+        self.values = values
+
+
+class Symbols:
+    """The leaves of one kind as attributes: `x.u`, `s.c`, `r.f`, `p.nu`."""
+
+    def __init__(self, kind: str, names: tuple[str, ...], owner: str) -> None:
+        self._kind, self._names, self._owner = kind, names, owner
+
+    def __getattr__(self, name: str) -> Expr:
+        if name.startswith("__") or name not in self._names:
+            known = ", ".join(self._names) or "none"
+            raise AttributeError(f"{self._owner}: no {self._kind}.{name}; declared: {known}")
+        return leaf(self._kind, name)
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """One recurrence: its declaration and the new state as expressions of x, r, s and p."""
+
+    name: str
+    inputs: tuple[str, ...]
+    state: tuple[str, ...]
+    params: tuple[str, ...]
+    outputs: tuple[str, ...]  # state variables that are given out at every step
+    recurrent: str | None  # the state variable that the recurrent matrices multiply
+    gates: tuple[str, ...]  # the inputs that have a recurrent matrix
+    initial: tuple[float, ...]  # state before the first step, and after a reset
+    update: tuple[Expr, ...]  # the new state, in the order of `state`
+    source: str = ""  # the equations as written
+    doc: str = ""
+    names: Mapping[Expr, str] = field(default_factory=dict, repr=False, compare=False)  # the author's variable names
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.replace(",", " ").split())
+
+
+def recurrence(
+    *,
+    inputs: str,
+    state: str,
+    outputs: str,
+    params: str = "",
+    recurrent: str | None = None,
+    gates: str | None = None,
+    initial: Mapping[str, float] | None = None,
+    name: str | None = None,
+) -> Callable[[Callable[..., State]], Recurrence]:
+    """Trace the decorated function once into a Recurrence.
+
+    The function's arguments are, by name and in any order: `x` inputs, `s` previous state, `r` recurrent terms
+    (`r.f` is R_f times the previous `recurrent` state, per head), `p` parameters (one number per channel).
+    `gates` names the inputs that have a recurrent matrix (default: all, when `recurrent` is given).
+    `initial` gives start values other than 0.
+    """
+
+    def decorate(function: Callable[..., State]) -> Recurrence:
+        title = name or function.__name__
+        x, s, p = _words(inputs), _words(state), _words(params)
+        g = (_words(gates) if gates is not None else x) if recurrent else ()
+        out = _words(outputs)
+        _check_names(title, x, s, p, g, out, recurrent, initial or {})
+        symbols = {
+            "x": Symbols("x", x, title),
+            "s": Symbols("s", s, title),
+            "r": Symbols("r", g, title),
+            "p": Symbols("p", p, title),
+        }
+        wanted = tuple(inspect.signature(function).parameters)
+        if unknown := [w for w in wanted if w not in symbols]:
+            raise TypeError(f"{title}: arguments are x, s, r and p, not {', '.join(unknown)}")
+        result, local = _call(function, {w: symbols[w] for w in wanted})
+        if not isinstance(result, State) or set(result.values) != set(s):
+            raise TypeError(f"{title}: return State({', '.join(f'{n}=…' for n in s)})")
+        update = tuple(lift(result.values[n]) for n in s)
+        unused = [f"x.{n}" for n in x if leaf("x", n) not in leaves(update)]
+        unused += [f"p.{n}" for n in p if leaf("p", n) not in leaves(update)]
+        unused += [f"r.{n}" for n in g if leaf("r", n) not in leaves(update)]
+        if unused:
+            raise ValueError(f"{title}: declared and never used: {', '.join(unused)}")
+        return Recurrence(
+            name=title,
+            inputs=x,
+            state=s,
+            params=p,
+            outputs=out,
+            recurrent=recurrent,
+            gates=tuple(n for n in x if n in g),
+            initial=tuple(float((initial or {}).get(n, 0.0)) for n in s),
+            update=update,
+            source=_source(function),
+            doc=inspect.getdoc(function) or "",
+            names=MappingProxyType({e: n for n, e in local.items() if isinstance(e, Expr) and e.args}),
+        )
+
+    return decorate
+
+
+def _check_names(
+    title: str,
+    x: tuple[str, ...],
+    s: tuple[str, ...],
+    p: tuple[str, ...],
+    g: tuple[str, ...],
+    out: tuple[str, ...],
+    recurrent: str | None,
+    initial: Mapping[str, float],
+) -> None:
+    for kind, names in (("inputs", x), ("state", s), ("params", p)):
+        if bad := [n for n in names if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", n) or keyword.iskeyword(n)]:
+            raise ValueError(f"{title}: {kind} are plain identifiers, not {', '.join(bad)}")
+        if len(set(names)) != len(names):
+            raise ValueError(f"{title}: {kind} repeat a name")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", title):
+        raise ValueError(f"a recurrence is named in lower case letters, digits and _, not {title!r}")
+    if not x or not s or not out:
+        raise ValueError(f"{title}: a recurrence has at least one input, one state variable and one output")
+    if surplus := [n for n in (*out, *initial, *([recurrent] if recurrent else [])) if n not in s]:
+        raise ValueError(f"{title}: not state variables: {', '.join(surplus)}")
+    if surplus := [n for n in g if n not in x]:
+        raise ValueError(f"{title}: gates are inputs, not {', '.join(surplus)}")
+
+
+def _call(function: Callable[..., State], arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The result, and the function's local variables when it returned: generated code keeps the author's names."""
+    local: dict[str, Any] = {}
+
+    def spy(frame: FrameType, event: str, _: object) -> None:
+        if event == "return" and frame.f_code is function.__code__:
+            local.update(frame.f_locals)
+
+    before = sys.getprofile()
+    sys.setprofile(spy)
+    try:
+        result = function(**arguments)
+    finally:
+        sys.setprofile(before)
+    return result, local
+
+
+def _source(function: Callable[..., State]) -> str:
+    """The body of the function as written, without decorator, signature and docstring; empty if not at hand."""
+    try:
+        text = textwrap.dedent(inspect.getsource(function))
+    except (OSError, TypeError):
+        return ""
+    if "def " not in text:  # a lambda
+        return text.strip()
+    body = text[text.index("def ") :].split(":\n", 1)[-1]
+    return textwrap.dedent(re.sub(r'^\s*"""(?:.|\n)*?"""\n', "", body)).strip()

@@ -1,0 +1,61 @@
+"""Reverse mode on the DAG: the adjoint of every leaf as an expression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from .expr import Expr, const, leaf, walk
+from .frontend import Recurrence
+from .ops import OPS
+
+
+def gradient(seeds: Mapping[Expr, Expr], wrt: Iterable[Expr]) -> dict[Expr, Expr]:
+    """Adjoints of `wrt` (zero where nothing flows), given roots and their adjoints in `seeds`."""
+    adjoint = adjoints(seeds)
+    return {node: adjoint.get(node, const(0.0)) for node in wrt}
+
+
+def adjoints(seeds: Mapping[Expr, Expr]) -> dict[Expr, Expr]:
+    """The adjoint of every node that the seeds reach."""
+    adjoint: dict[Expr, Expr] = dict(seeds)
+    for node in reversed(list(walk(seeds))):
+        flowing = adjoint.get(node)
+        if flowing is None or not node.args:
+            continue
+        for arg, part in zip(node.args, OPS[node.op].rule(node, flowing), strict=True):
+            if part is not None and arg.op != "const":
+                adjoint[arg] = adjoint[arg] + part if arg in adjoint else part
+    return adjoint
+
+
+@dataclass(frozen=True)
+class Backward:
+    """One step's vector-Jacobian product: the adjoints of the new state (leaves `d.*`) carried to everything it read."""
+
+    inputs: tuple[Expr, ...]
+    recurrent: tuple[Expr, ...]  # in the order of the gates
+    state: tuple[Expr, ...]  # pointwise part only: the recurrent matrix adds its own
+    values: tuple[Expr, ...]  # in the order of `h` leaves given
+    names: dict[Expr, str]
+
+
+def step_backward(rec: Recurrence, update: tuple[Expr, ...], hoisted: tuple[Expr, ...]) -> Backward:
+    """Backward of one step whose equations are `update`, over x, r, s and the `hoisted` leaves."""
+    seeds: dict[Expr, Expr] = {}
+    for name, new in zip(rec.state, update, strict=True):
+        d = leaf("d", name)
+        seeds[new] = seeds[new] + d if new in seeds else d
+    adjoint = adjoints(seeds)
+
+    def of(kind: str, names: tuple[str, ...]) -> tuple[Expr, ...]:
+        return tuple(adjoint.get(leaf(kind, n), const(0.0)) for n in names)
+
+    names = {adjoint[e]: f"d_{n}" for e, n in rec.names.items() if e in adjoint and adjoint[e].args}
+    return Backward(
+        inputs=of("x", rec.inputs),
+        recurrent=of("r", rec.gates),
+        state=of("s", rec.state),
+        values=tuple(adjoint.get(h, const(0.0)) for h in hoisted),
+        names=names,
+    )

@@ -1,0 +1,119 @@
+"""The DAG as straight-line Python text, for torch or for Triton.
+
+A node gets a line of its own when the author named it, when it is used twice, or when its text grows long; all others
+are written where they are used. Lines come in the order of evaluation.
+"""
+
+from __future__ import annotations
+
+import keyword
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from .expr import Expr, leaves, walk
+from .ops import OPS
+
+Target = Literal["torch", "triton"]
+
+LONG = 72  # characters of an inlined expression
+RESERVED = frozenset({"torch", "triton", "tl", "F", "sigmoid", "tanh", "log_sigmoid", "step", "vjp"})
+
+
+def leaf_text(node: Expr) -> str:
+    return f"{node.kind}_{node.name}"
+
+
+def print_function(
+    name: str,
+    arguments: Sequence[Expr],
+    results: Sequence[Expr],
+    *,
+    target: Target,
+    names: Mapping[Expr, str],
+    doc: str,
+    anchor: Expr | None = None,
+) -> str:
+    """`def name(arguments)` returning the tuple of `results`.
+
+    Results that would not have the full shape (numbers, and values of hoisted leaves alone) are broadcast to `anchor`.
+    """
+    lines = Block(target, names, {leaf_text(a) for a in arguments})
+    texts = lines.add(results)
+    like = "torch.zeros_like" if target == "torch" else "tl.zeros_like"
+    if anchor is not None:
+        for index, root in enumerate(results):
+            if all(n.kind in ("h", "p") for n in leaves([root])):
+                texts[index] = f"{like}({leaf_text(anchor)}) + {texts[index]}"
+    head = ["@triton.jit"] if target == "triton" else []
+    head += _signature(name, [leaf_text(a) for a in arguments])
+    head += [f'    """{doc}"""']
+    tail = ", ".join(texts) + ("," if len(texts) == 1 else "")
+    tail = f"    return ({tail})" if len(tail) > 100 else f"    return {tail}"
+    if len(tail) > 118:
+        tail = "    return (\n" + "".join(f"        {t},\n" for t in texts) + "    )"
+    return "\n".join([*head, *(f"    {line}" for line in lines.text), tail])
+
+
+def _signature(name: str, arguments: Sequence[str]) -> list[str]:
+    one = f"def {name}({', '.join(arguments)}):"
+    if len(one) <= 118:
+        return [one]
+    rows, row = [], "   "
+    for argument in arguments:
+        if len(row) + len(argument) > 100:
+            rows.append(row)
+            row = "   "
+        row += f" {argument},"
+    return [f"def {name}(", *rows, row, "):"]
+
+
+class Block:
+    """Assignments gathered for one function body."""
+
+    def __init__(self, target: Target, names: Mapping[Expr, str], taken: set[str]) -> None:
+        self.text: list[str] = []
+        self._target = target
+        self._names = names
+        self._taken = set(taken) | RESERVED | set(keyword.kwlist)
+        self._known: dict[Expr, tuple[str, int]] = {}  # text and how tightly it binds
+
+    def add(self, roots: Sequence[Expr]) -> list[str]:
+        """Assignments that compute `roots`; their texts."""
+        nodes = list(walk(roots))
+        uses = Counter(arg for node in nodes for arg in node.args) + Counter(roots)
+        for node in nodes:
+            if node in self._known:
+                continue
+            text, level = self._expression(node)
+            if node.args and (node in self._names or uses[node] > 1 or len(text) > LONG):
+                name = self._fresh(self._names.get(node, "t"))
+                self.text.append(f"{name} = {text}")
+                text, level = name, 4
+            self._known[node] = text, level
+        return [self._known[root][0] for root in roots]
+
+    def _expression(self, node: Expr) -> tuple[str, int]:
+        if node.op == "leaf":
+            return leaf_text(node), 4
+        if node.op == "const":
+            return repr(node.value), 4 if node.value >= 0 else 3
+        row = OPS[node.op]
+        template, args = row.torch if self._target == "torch" else row.triton, node.args
+        if self._target == "torch" and row.torch_const and any(a.op == "const" for a in args):
+            template = row.torch_const
+            args = args if args[1].op == "const" else args[::-1]
+        texts = []
+        for place, arg in enumerate(args):
+            text, level = self._known[arg]
+            # the right operand of - and / needs brackets at the same level; comparisons do not chain
+            tight = row.level < 4 and (level < row.level or (level == row.level and (place > 0 or row.level == 0)))
+            texts.append(f"({text})" if tight else text)
+        return template.format(*texts), row.level
+
+    def _fresh(self, wish: str) -> str:
+        name, count = wish, 1
+        while name in self._taken:
+            name, count = f"{wish}{count}", count + 1
+        self._taken.add(name)
+        return name

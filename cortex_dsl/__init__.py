@@ -1,0 +1,50 @@
+"""The pattern language and the configs it stands for. Imports no torch."""
+
+from .api import check, parse, parse_ast, read
+from .builders import build_column_auto_config, build_cortex_auto_config
+from .codes import CODES, explain
+from .diagnostics import CortexSpecError, CortexSyntaxError, CortexWarning, Diagnostic, Fix, render_all
+from .expand import Entry, expand
+from .format import format_spec
+from .format_text import format_text
+from .labels import layer_paths, token_of
+from .registry import Registry, TokenInfo, default_registry, register_token, tokens
+from .resolve import resolve, try_resolve
+from .sets import apply_overrides
+from .spans import Source, Span
+from .spec import *  # noqa: F403
+from .spec import __all__ as _spec_names
+
+__all__ = [
+    "CODES",
+    "CortexSpecError",
+    "CortexSyntaxError",
+    "CortexWarning",
+    "Diagnostic",
+    "Entry",
+    "Fix",
+    "Registry",
+    "Source",
+    "Span",
+    "TokenInfo",
+    "apply_overrides",
+    "build_column_auto_config",
+    "build_cortex_auto_config",
+    "check",
+    "default_registry",
+    "expand",
+    "explain",
+    "format_spec",
+    "format_text",
+    "layer_paths",
+    "parse",
+    "parse_ast",
+    "read",
+    "register_token",
+    "render_all",
+    "resolve",
+    "token_of",
+    "tokens",
+    "try_resolve",
+    *_spec_names,
+]

@@ -1,0 +1,75 @@
+"""The frozen configs: what a stack is, before any size is inferred."""
+
+from .base import Node, kinds, option_names, span_of
+from .cells import (
+    AGaLiTeCellConfig,
+    AxonCellConfig,
+    CausalConv1dCellConfig,
+    CellConfig,
+    LSTMCellConfig,
+    XLCellConfig,
+    default_cells,
+    mLSTMCellConfig,
+    sLSTMCellConfig,
+)
+from .cores import (
+    AGaLiTeCoreConfig,
+    AxonCoreConfig,
+    CausalConv1dCoreConfig,
+    CoreConfig,
+    LSTMCoreConfig,
+    XLCoreConfig,
+    mLSTMCoreConfig,
+    sLSTMCoreConfig,
+)
+from .scaffolds import (
+    AdapterScaffoldConfig,
+    ColumnScaffoldConfig,
+    PassThroughScaffoldConfig,
+    PostUpGatedScaffoldConfig,
+    PostUpScaffoldConfig,
+    PreUpGatedScaffoldConfig,
+    PreUpScaffoldConfig,
+    RouterConfig,
+    ScaffoldConfig,
+)
+from .stack import CortexStackConfig, RoutedAdapterConfig
+from .tissue import TissueConfig, TissueFamilyConfig, TissueScaffoldConfig
+
+__all__ = [
+    "AGaLiTeCellConfig",
+    "AGaLiTeCoreConfig",
+    "AdapterScaffoldConfig",
+    "AxonCellConfig",
+    "AxonCoreConfig",
+    "CausalConv1dCellConfig",
+    "CausalConv1dCoreConfig",
+    "CellConfig",
+    "ColumnScaffoldConfig",
+    "CoreConfig",
+    "CortexStackConfig",
+    "LSTMCellConfig",
+    "LSTMCoreConfig",
+    "Node",
+    "PassThroughScaffoldConfig",
+    "PostUpGatedScaffoldConfig",
+    "PostUpScaffoldConfig",
+    "PreUpGatedScaffoldConfig",
+    "PreUpScaffoldConfig",
+    "RoutedAdapterConfig",
+    "RouterConfig",
+    "ScaffoldConfig",
+    "TissueConfig",
+    "TissueFamilyConfig",
+    "TissueScaffoldConfig",
+    "XLCellConfig",
+    "XLCoreConfig",
+    "default_cells",
+    "kinds",
+    "mLSTMCellConfig",
+    "mLSTMCoreConfig",
+    "option_names",
+    "sLSTMCellConfig",
+    "sLSTMCoreConfig",
+    "span_of",
+]

@@ -1,0 +1,71 @@
+"""Several parameters as the one weight of a merged matrix product, without copying them at every call.
+
+`lay_out` puts parameters back to back in one buffer; `pack` then hands out that buffer. The parameters stay what they
+were (same objects, names, in-place updates), and whatever moves one of them out of the buffer (deepcopy, a cast,
+assigning .data) only makes `pack` fall back to torch.cat: it looks at the memory anew in every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+
+def pack(*tensors: Tensor) -> Tensor:
+    """The concatenation of the tensors along dim 0: a view where they lie back to back, else a copy. For reading only.
+
+    Each tensor gets its slice of the gradient either way. Writing to one of them between a forward and its backward
+    raises, as it does for a weight that is used directly.
+    """
+    if len(tensors) == 1:
+        return tensors[0]
+    if torch.compiler.is_compiling() or not _back_to_back(tensors):
+        return torch.cat(tensors)
+    return _Packed.apply(*tensors)
+
+
+def lay_out(parameters: Sequence[Parameter]) -> None:
+    """Move the data of the parameters into one flat buffer, in this order. One dtype and one device."""
+    with torch.no_grad():
+        flat = torch.cat([p.detach().reshape(-1) for p in parameters])
+        offset = 0
+        for parameter in parameters:
+            size = parameter.numel()
+            parameter.data = flat[offset : offset + size].view(parameter.shape)
+            offset += size
+
+
+class _Packed(torch.autograd.Function):
+    """A view over tensors which autograd takes for unrelated."""
+
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> Tensor:
+        # The view shares the version counter of the first tensor alone; saving all lets autograd check every one.
+        ctx.save_for_backward(*tensors)
+        first = tensors[0].detach()
+        rows = sum(t.shape[0] for t in tensors)
+        return first.as_strided((rows, *first.shape[1:]), first.stride(), first.storage_offset())
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        return grad.split([t.shape[0] for t in ctx.saved_tensors])
+
+
+def _back_to_back(tensors: Sequence[Tensor]) -> bool:
+    """Whether the tensors are plain, contiguous, of one kind, and consecutive in one storage."""
+    first = tensors[0]
+    if any(type(t) not in (Tensor, Parameter) for t in tensors) or torch._C._are_functorch_transforms_active():
+        return False
+    storage, offset = first.untyped_storage().data_ptr(), first.storage_offset()
+    for t in tensors:
+        same_kind = t.dtype == first.dtype and t.device == first.device and t.shape[1:] == first.shape[1:]
+        if not (same_kind and t.is_contiguous()) or t.storage_offset() != offset:
+            return False
+        if t.untyped_storage().data_ptr() != storage:
+            return False
+        offset += t.numel()
+    return True

@@ -1,0 +1,7 @@
+"""What generated recurrences call: the loops, the scans, autograd and torch.compile around one step's equations."""
+
+from ._triton import tl, triton
+from .cell import Cell, Kernel
+from .op import RecurrenceOp
+
+__all__ = ["Cell", "Kernel", "RecurrenceOp", "tl", "triton"]

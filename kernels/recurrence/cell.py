@@ -1,0 +1,146 @@
+"""One recurrence as data: what a generated module hands to `RecurrenceOp`.
+
+Notation, here and in the whole folder: B rows, T steps, H channels, G inputs, N heads of width D (H = N·D, channel
+n·D + d), k state variables, P parameters. "Previous" state is the state a step reads, after a reset was applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# A generated function of tensors, returning a tuple of tensors.
+Pointwise = Callable[..., tuple[Tensor, ...]]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One Triton kernel, with an example of types and constants under which it compiles ahead of time."""
+
+    function: Any
+    signature: Mapping[str, str]
+    constants: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Names, indices and generated functions of one recurrence."""
+
+    name: str
+    digest: str  # hash of equations and text
+    inputs: tuple[str, ...]
+    state: tuple[str, ...]
+    params: tuple[str, ...]
+    hoisted: tuple[str, ...]  # values computed from the parameters before the loop
+    outputs: tuple[int, ...]  # the state variables given out
+    recurrent: int | None  # the state variable that the recurrent matrices multiply
+    gates: tuple[int, ...]  # the inputs that have a recurrent matrix
+    shared: tuple[bool, ...]  # per gate: d r is d x, so only d x is kept
+    initial: tuple[float, ...]
+    pointwise: tuple[bool, ...]  # per state variable: the equations read its previous value
+    step: Pointwise  # (x…, r…, s…, h…) -> new s…
+    vjp: Pointwise  # (x…, r…, s…, h…, d new s…) -> d x…, d r… (not shared), d s…, d h…
+    hoist: Pointwise | None  # (p…) -> h…
+    hoist_vjp: Pointwise | None  # (p…, d h…) -> d p…
+    affine: Pointwise | None  # (x…, h…) -> A by rows, b; where the step is A s + b
+    trace: Pointwise | None  # (x…, s…, trace_hoist…) -> J by rows, D by parameters
+    trace_hoist: Pointwise | None  # (p…) -> what `trace` reads of them
+    kernels: Mapping[str, Kernel] = field(default_factory=dict)  # by role: forward, backward, …
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The state variables whose every step the backward reads."""
+        return tuple(i for i, read in enumerate(self.pointwise) if read or i == self.recurrent)
+
+    @property
+    def before(self) -> tuple[int, ...]:
+        """Of the kept, those that the Triton loop stores as a step read them, not as it made them."""
+        return tuple(
+            i for i in self.kept if self.recurrent is not None and not (self.pointwise[i] and i in self.outputs)
+        )
+
+    def hoist_for_trace(self, params: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The parameter-only values that `trace` reads, [H]."""
+        return self.trace_hoist(*params) if self.trace_hoist else ()
+
+    @property
+    def traced(self) -> int:
+        """The number of eligibility traces: P·k, or 0."""
+        return len(self.params) * len(self.state) if self.trace else 0
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The tensors of one call."""
+
+    x: Tensor  # [B, T, G, H]
+    params: tuple[Tensor, ...]  # [H]
+    weight: Tensor | None  # [N, len(gates), D, D], (out, in)
+    state: tuple[Tensor, ...]  # [B, H]
+    traces: tuple[Tensor, ...]  # [B, H]
+    resets: Tensor | None  # [B, T] bool
+
+    def hoist(self, cell: Cell) -> tuple[Tensor, ...]:
+        """The parameter-only values, [H]."""
+        return cell.hoist(*self.params) if cell.hoist else ()
+
+
+@dataclass(frozen=True)
+class Forward:
+    """What a forward gives."""
+
+    outputs: tuple[Tensor, ...]  # [B, T, H], dtype of x
+    last: tuple[Tensor, ...]  # [B, H]
+    kept: tuple[Tensor, ...]  # [B, T, H] for cell.kept, new values of every step; empty when not asked for
+
+
+@dataclass(frozen=True)
+class Backward:
+    """What a backward gives. `hoisted` are summed over rows and steps; `state` is masked by a reset at t = 0."""
+
+    x: Tensor
+    hoisted: tuple[Tensor, ...]  # [H]
+    weight: Tensor | None
+    state: tuple[Tensor, ...]  # [B, H]
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """float64 stays, everything smaller computes in float32."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def previous(cell: Cell, index: int, inputs: Inputs, new: Tensor) -> Tensor:
+    """What every step read of state variable `index`, [B, T, H], from its new values `new` at every step."""
+    before = torch.cat([inputs.state[index].to(new.dtype)[:, None], new[:, :-1]], dim=1)
+    if inputs.resets is None:
+        return before
+    return torch.where(inputs.resets[:, :, None], cell.initial[index], before)
+
+
+def recur(weight: Tensor, y: Tensor) -> Tensor:
+    """R y for every gate: weight [N, Gr, D, D], y [..., H] -> [..., Gr, H]."""
+    heads, gates, width, _ = weight.shape
+    rows = y.reshape(-1, heads, width).transpose(0, 1)  # [N, rows, D]
+    out = rows @ weight.reshape(heads, gates * width, width).transpose(1, 2)  # [N, rows, Gr·D]
+    out = out.view(heads, -1, gates, width).permute(1, 2, 0, 3)
+    return out.reshape(*y.shape[:-1], gates, heads * width)
+
+
+def recur_transposed(weight: Tensor, d_r: Tensor) -> Tensor:
+    """Adjoint of `recur` in y: d_r [B, Gr, H] -> [B, H]."""
+    heads, gates, width, _ = weight.shape
+    rows = d_r.view(-1, gates, heads, width).permute(2, 0, 1, 3).reshape(heads, -1, gates * width)
+    out = rows @ weight.reshape(heads, gates * width, width)  # [N, B, D]
+    return out.transpose(0, 1).reshape(d_r.shape[0], heads * width)
+
+
+def weight_gradient(weight: Tensor, d_r: Tensor, y: Tensor) -> Tensor:
+    """Sum of outer products as one GEMM per head: d_r [B, T, Gr, H], previous y [B, T, H] -> [N, Gr, D, D]."""
+    heads, gates, width, _ = weight.shape
+    left = d_r.view(-1, gates, heads, width).permute(2, 1, 3, 0).reshape(heads, gates * width, -1)
+    right = y.reshape(-1, heads, width).transpose(0, 1)
+    return (left @ right.to(left.dtype)).view(heads, gates, width, width)

@@ -1,0 +1,76 @@
+"""One forward and one backward of a recurrence, without autograd: choose the implementation, add what all share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from . import launch, loop, scan
+from .cell import Cell, Forward, Inputs, compute_dtype
+from .traces import final_traces
+
+
+def kept_dtype(cell: Cell, index: int, x: Tensor, weight: Tensor | None, impl: str) -> torch.dtype:
+    """The dtype that state variable `index` is kept in for the backward.
+
+    On Triton the recurrent product reads its operand in the dtype of the weight, so a state variable that nothing else
+    reads is kept in that dtype.
+    """
+    if impl == "triton":
+        return launch.kept_dtype(cell, index, weight)
+    return compute_dtype(x)
+
+
+def kept_in_outputs(cell: Cell, x: Tensor, weight: Tensor | None, impl: str) -> tuple[bool, ...]:
+    """Per kept state variable: an output already holds it."""
+    own = cell.before if impl == "triton" else ()
+    return tuple(
+        i in cell.outputs and i not in own and kept_dtype(cell, i, x, weight, impl) == x.dtype for i in cell.kept
+    )
+
+
+def run_forward(cell: Cell, inputs: Inputs, impl: str, keep: bool) -> tuple[Forward, tuple[Tensor, ...]]:
+    """The forward and the final traces (empty when none came in)."""
+    store = keep or bool(inputs.traces)
+    if impl == "triton":
+        found = launch.forward(cell, inputs, store)
+    else:
+        found = (scan if cell.affine else loop).forward(cell, inputs, store)
+    if not inputs.traces:
+        return found, ()
+    if impl == "triton":
+        return found, launch.final_traces(cell, inputs, found.kept)
+    return found, final_traces(cell, inputs, found.kept)
+
+
+def run_backward(
+    cell: Cell,
+    inputs: Inputs,
+    impl: str,
+    kept: Sequence[Tensor],
+    d_outputs: Sequence[Tensor],
+    d_last: Sequence[Tensor],
+    attached: Sequence[bool],
+) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None, tuple[Tensor, ...]]:
+    """Gradients of x, params, weight and the incoming state.
+
+    A detached state variable whose traces came in gives the parameters λ·E: its dependence on them before this call.
+    """
+    if impl == "triton":
+        found = launch.backward(cell, inputs, tuple(kept), tuple(d_outputs), tuple(d_last))
+    else:
+        found = (scan if cell.affine else loop).backward(cell, inputs, tuple(kept), tuple(d_outputs), tuple(d_last))
+    d_params = list(cell.hoist_vjp(*inputs.params, *found.hoisted)) if cell.hoist_vjp else []
+    if inputs.traces:
+        k = len(cell.state)
+        for i, d_state in enumerate(found.state):
+            if attached[i]:
+                continue  # autograd carries this term into the call before
+            for j in range(len(d_params)):
+                past = d_state * inputs.traces[j * k + i].to(d_state.dtype)
+                if inputs.resets is not None:
+                    past = torch.where(inputs.resets[:, :1], 0.0, past)
+                d_params[j] = d_params[j] + past.sum(0)
+    return found.x, tuple(d_params), found.weight, found.state

@@ -1,0 +1,80 @@
+"""One step of Transformer-XL attention: with keys and values at hand, or over the raw memory.
+
+Notation: B rows, N heads, D head width, H width of the inputs, M memory slots; key M of [memory, input] is the query's
+own, at distance 0.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..precision import accumulate_dtype
+from ..segments import reset_state
+from .memory import xl_memory
+from .sequence import xl_attention
+
+
+def xl_attention_step(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel: Tensor,
+    u: Tensor,
+    v_bias: Tensor,
+    fill: Tensor,
+    resets: Tensor | None = None,
+) -> Tensor:
+    """`xl_attention` for one query. q: [B, N, D]; k, v: [B, M+1, N, D]; resets: bool [B] or None -> [B, N, D]."""
+    segments = None if resets is None else resets.to(torch.int64)[:, None]
+    return xl_attention(q[:, None], k, v, rel, u, v_bias, fill, segments)[:, 0]
+
+
+def xl_step(
+    x: Tensor,
+    q: Tensor,
+    mem: Tensor,
+    fill: Tensor,
+    wk: Tensor,
+    bk: Tensor | None,
+    wv: Tensor,
+    bv: Tensor | None,
+    rel: Tensor,
+    u: Tensor,
+    v_bias: Tensor,
+    resets: Tensor | None = None,
+) -> Tensor:
+    """One query over the raw inputs in memory, which are never projected:
+
+        (q + u) . (W_k m_j + b_k) = (W_k^T (q + u)) . m_j + (q + u) . b_k
+        sum_j a_j (W_v m_j + b_v) = W_v (sum_j a_j m_j) + b_v
+
+    x: [B, H], the input of this step; q: [B, N, D]; mem: [B, M, H]; fill: int64 [B]; wk, wv: [N*D, H]; bk, bv: [N*D] or
+    None; rel: [M+1, N, D]; u, v_bias: [N, D]; resets: bool [B] or None. Returns [B, N, D]: 2BNH(M + D) multiply-adds in
+    place of the 2BMH ND of projecting M rows.
+    """
+    dtype, (heads, width), slots = q.dtype, q.shape[1:], mem.shape[1]
+    rel, u, v_bias, wk, wv = (t.to(dtype) for t in (rel, u, v_bias, wk, wv))
+    wk, wv = wk.unflatten(0, (heads, width)), wv.unflatten(0, (heads, width))
+    if resets is not None:
+        mem, fill = reset_state(mem, resets), torch.where(resets, 0, fill)
+    rows = torch.cat([mem.to(dtype), x[:, None].to(dtype)], 1)  # [B, M+1, H]
+    content, position = (q + u) * width**-0.5, (q + v_bias) * width**-0.5
+    probe = (content.transpose(0, 1) @ wk).transpose(0, 1)  # [B, N, H]
+    scores = probe @ rows.transpose(1, 2)  # [B, N, M+1]
+    scores = scores + (position.transpose(0, 1) @ rel.flip(0).permute(1, 2, 0)).transpose(0, 1)
+    if bk is not None:
+        # The same for every key, so softmax drops it: kept because the scores are then those of the sequence form.
+        scores = scores + (content * bk.to(dtype).view(heads, width)).sum(-1, keepdim=True)
+    if slots:
+        empty = torch.arange(slots + 1, device=x.device) < slots - fill[:, None]
+        scores = scores.masked_fill(empty[:, None], float("-inf"))
+    weights = torch.softmax(scores, -1, dtype=accumulate_dtype(scores)).to(dtype)
+    mixed = (weights @ rows).transpose(0, 1)  # [N, B, H]
+    y = (mixed @ wv.transpose(1, 2)).transpose(0, 1)
+    return (y if bv is None else y + bv.to(dtype).view(heads, width)).to(dtype)
+
+
+def xl_memory_step(x: Tensor, mem: Tensor, fill: Tensor, resets: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """`xl_memory` for one input. x: [B, H]; resets: bool [B] or None -> mem' [B, M, H], fill' int64 [B]."""
+    return xl_memory(x[:, None], mem, fill, None if resets is None else resets.to(torch.int64)[:, None])

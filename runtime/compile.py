@@ -1,0 +1,48 @@
+"""`compile` and `load`: from a pattern, or from a package on disk, to a module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ..compiler import build
+from ..cortex_dsl import CortexStackConfig, parse
+from .backends import effective_backend
+from .loader import store
+from .module import CompiledStack, as_dtype
+
+
+def compile(
+    pattern: str | CortexStackConfig,
+    *,
+    d_hidden: int = 256,
+    backend: str = "auto",
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+) -> CompiledStack:
+    """Compile a pattern such as ``"AXMS x4"``, or a spec, into an nn.Module.
+
+    ``d_hidden`` is the width of x (a spec has its own); ``backend`` one of auto, triton, eager, inductor, reference;
+    ``dtype`` of the parameters defaults to torch's default dtype. Raises CortexSyntaxError, CortexSpecError, ValueError.
+    """
+    spec = parse(pattern, d_hidden=d_hidden) if isinstance(pattern, str) else pattern
+    chosen = as_dtype(dtype) if dtype is not None else torch.get_default_dtype()
+    artifact = build(
+        spec,
+        backend=effective_backend(backend),
+        dtype=str(chosen).removeprefix("torch."),
+        pattern=pattern if isinstance(pattern, str) else None,
+    )
+    return CompiledStack(store(artifact), dtype=chosen, device=device)
+
+
+def load(
+    path: Path | str,
+    *,
+    backend: str | None = None,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+) -> CompiledStack:
+    """A fresh module from a package folder that ``cortexc compile`` wrote. Raises CortexLoadError if it is none."""
+    return CompiledStack(path, backend=backend, dtype=dtype, device=device)

@@ -1,0 +1,19 @@
+"""What the runtime says when it is called wrongly. Every message names the thing, what was got and what was expected."""
+
+from __future__ import annotations
+
+
+class CortexInputError(ValueError):
+    """``x`` or ``resets`` does not fit the stack."""
+
+
+class CortexStateError(ValueError):
+    """A state that this stack did not make: keys missing or surplus, or a leaf of the wrong shape, dtype or device."""
+
+
+class CortexLoadError(RuntimeError):
+    """A folder that is not a compiled package, or was written by another version."""
+
+
+class CortexWarning(UserWarning):
+    """Something works, and not as fast or not where it was asked to. The text starts with a code."""

@@ -1,0 +1,197 @@
+"""`CompiledStack`: the nn.Module a user holds. The generated code computes; this class checks, carries and converts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor, nn
+
+from ..compiler import Report, build
+from ..compiler.report import report_from_json
+from ..cortex_dsl import CortexStackConfig
+from .backends import check_device, effective_backend
+from .checks import check_input, check_resets
+from .graphed import Graphed
+from .loader import load_code, read_package, store
+from .params import grow, lay_out_packs
+from .state import Leaves, StateLayout
+from .stepper import Stepper
+
+Run = Callable[..., tuple[Tensor, Leaves]]
+
+
+class CompiledStack(nn.Module):
+    """A compiled recurrent memory stack.
+
+    ``y, state = stack(x, state, resets=mask)`` with ``x [B, T, H]`` (a sequence) or ``[B, H]`` (a step), ``y`` of the same
+    shape, ``state`` a TensorDict or None, ``mask`` bool ``[B, T]`` (``[B]`` for a step): a row whose mask is true at t
+    starts step t from the initial state. One function: whole, cut anywhere, or step by step give the same numbers.
+    """
+
+    def __init__(
+        self,
+        source: Path | str,
+        *,
+        backend: str | None = None,
+        dtype: torch.dtype | str | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        """``source``: the folder of a compiled package. ``backend``, ``dtype``, ``device`` override what it was compiled for."""
+        super().__init__()
+        package = read_package(Path(source))
+        made_for = package["manifest"]["backend"]
+        wanted = effective_backend(backend or made_for)
+        if wanted != made_for:
+            spec = CortexStackConfig.model_validate_json(package["spec"])
+            artifact = build(spec, backend=wanted, dtype=package["manifest"]["dtype"], pattern=package["manifest"]["pattern"])
+            source = store(artifact)
+            package = read_package(source)
+        self._open(Path(source), package)
+        chosen = as_dtype(dtype or package["manifest"]["dtype"])
+        target = torch.device(device) if device is not None else torch.get_default_device()
+        grow(self, package["layout"]["params"], dtype=chosen, device=target)
+        lay_out_packs(self, self._packs)
+        check_device(self.backend, target.type)
+
+    def _open(self, folder: Path, package: dict[str, Any]) -> None:
+        manifest = package["manifest"]
+        self.pattern: str = manifest["pattern"]
+        self.backend: str = manifest["backend"]
+        self.d_hidden: int = manifest["d_hidden"]
+        self.epoch = 0  # counts moves and casts, after which captured graphs are stale
+        self._folder = folder
+        self._spec_json: str = package["spec"]
+        self._packs: list[list[str]] = package["layout"]["packs"]
+        self.layout = StateLayout(package["layout"]["states"])
+        self._load()
+
+    def _load(self) -> None:
+        code: ModuleType = load_code(self._folder)
+        self._sequence: Run = code.sequence
+        # The reference backend has no step code: a step is a sequence of one.
+        self._step: Run | None = getattr(code, "step", None)
+        if self.backend == "inductor":
+            self._sequence = torch.compile(self._sequence)
+            self._step = torch.compile(self._step) if self._step else None
+
+    # -- the contract ------------------------------------------------------------------------------------------------
+
+    def forward(
+        self, x: Tensor, state: Any = None, resets: Tensor | None = None, *, flat: bool = False
+    ) -> tuple[Tensor, Any]:
+        """Run a sequence ``[B, T, H]`` or a step ``[B, H]``; see the class. Raises CortexInputError, CortexStateError.
+
+        ``flat`` is for engines: state is a tuple of leaves in the order of ``layout``, and nothing is checked."""
+        if flat:
+            return self.run(x, state, resets)
+        check_input(x, self.d_hidden, self.dtype, self.device)
+        mask = check_resets(resets, x)
+        y, after = self.run(x, self.leaves(x, state), mask)
+        return y, self.layout.pack(after, x.shape[0])
+
+    def leaves(self, x: Tensor, state: TensorDict | None) -> Leaves:
+        """The leaves of a state that goes with ``x``, or fresh ones for None and an empty TensorDict."""
+        if state is None or (isinstance(state, TensorDict) and state.is_empty()):
+            return self.layout.initial(x.shape[0], x.device, x.dtype)
+        return self.layout.unpack(state, x.shape[0], x.device, x.dtype)
+
+    def step(
+        self, x: Tensor, state: TensorDict | None = None, *, resets: Tensor | None = None
+    ) -> tuple[Tensor, TensorDict]:
+        """One step: ``x [B, H]``, ``resets [B]``."""
+        check_input(x, self.d_hidden, self.dtype, self.device, step=True)
+        return self(x, state, resets=resets)
+
+    def run(self, x: Tensor, leaves: Leaves, mask: Tensor | None) -> tuple[Tensor, Leaves]:
+        """The contract on flat, checked operands: what :meth:`forward` does between its conversions."""
+        if mask is not None and x.device.type == "cpu" and not torch.compiler.is_compiling() and not mask.any():
+            mask = None  # an all-false mask costs nothing; on a GPU looking at it would make the host wait
+        if x.dim() == 3:
+            return self._sequence(self, x, leaves, mask)
+        if self._step is not None:
+            return self._step(self, x, leaves, mask)
+        y, after = self._sequence(self, x[:, None], leaves, None if mask is None else mask[:, None])
+        return y[:, 0], after
+
+    def stepper(self, batch: int) -> Stepper:
+        """The low-latency engine for ``batch`` rows: state in fixed buffers, on a GPU one CUDA graph a step."""
+        return Stepper(self, batch)
+
+    def graphed(self, batch: int, steps: int) -> Graphed:
+        """Forward and backward on ``x [batch, steps, H]`` recorded as CUDA graphs; see :class:`Graphed`."""
+        return Graphed(self, batch, steps)
+
+    def init_state(
+        self, batch: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> TensorDict:
+        """A fresh state of ``batch`` rows with every leaf present, on the device and in the dtype of the parameters."""
+        leaves = self.layout.initial(batch, device or self.device, dtype or self.dtype)
+        return self.layout.pack(leaves, batch)
+
+    def reset_state(self, state: TensorDict, mask: Tensor) -> TensorDict:
+        """The state with the rows where ``mask [B]`` is true back at their start; the given state is not changed."""
+        batch = state.batch_size[0]
+        leaves = self.layout.unpack(state, batch, mask.device, self.dtype)
+        checked = check_resets(mask, mask.new_empty((batch, 0), dtype=self.dtype))
+        assert checked is not None
+        return self.layout.pack(self.layout.reset(leaves, checked), batch)
+
+    # -- what it is --------------------------------------------------------------------------------------------------
+
+    @property
+    def spec(self) -> CortexStackConfig:
+        """The resolved spec this stack was compiled from."""
+        return CortexStackConfig.model_validate_json(self._spec_json)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
+    def folder(self) -> Path:
+        """Where the generated code lies, to be read."""
+        return self._folder
+
+    def summary(self) -> Report:
+        """The report that the compiler made."""
+        return report_from_json(json.loads((self._folder / "report.json").read_text(encoding="utf-8")))
+
+    def extra_repr(self) -> str:
+        return f"{self.pattern!r}, d_hidden={self.d_hidden}, backend={self.backend!r}"
+
+    # -- copying and moving ------------------------------------------------------------------------------------------
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> CompiledStack:
+        """Moving or casting gives every parameter storage of its own; put packed ones side by side again."""
+        super()._apply(fn, recurse)
+        lay_out_packs(self, self._packs)
+        self.epoch += 1
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Code is not pickled: it is loaded again from its folder."""
+        return {k: v for k, v in self.__dict__.items() if k not in ("_sequence", "_step")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._load()
+
+
+def as_dtype(dtype: torch.dtype | str) -> torch.dtype:
+    """``torch.float32`` from itself or from ``"float32"``."""
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    found = getattr(torch, dtype, None)
+    if not isinstance(found, torch.dtype):
+        raise ValueError(f"dtype is {dtype!r}; expected float32, float64, bfloat16 or float16")
+    return found

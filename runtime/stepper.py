@@ -1,0 +1,103 @@
+"""`Stepper`: stepping at low latency. The state lives in fixed buffers and is updated in place; on a GPU one step is one
+CUDA graph, captured once and replayed.
+
+A plain ``stack.step`` is a pure function and launches every kernel by itself; a policy acting in an environment wants
+neither. The numbers are the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from .checks import check_input, check_resets
+from .errors import CortexInputError
+
+if TYPE_CHECKING:
+    from .module import CompiledStack
+
+WARM_UP = 3  # runs before a capture: kernels compile, libraries allocate their workspaces
+
+
+class Stepper:
+    """``y = stepper(x, resets=mask)`` for a fixed number of rows, without gradients.
+
+    ``y [B, H]`` is a buffer that the next call overwrites: clone it to keep it. Weights may change in place between calls
+    (an optimizer step is seen); a stack that was moved or cast since is captured again.
+    """
+
+    def __init__(self, stack: CompiledStack, batch: int) -> None:
+        if batch < 1:
+            raise CortexInputError(f"a stepper needs at least one row, got batch={batch}")
+        self.stack, self.batch = stack, batch
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._epoch = -1
+        self._prepare()
+
+    def _prepare(self) -> None:
+        device, dtype = self.stack.device, self.stack.dtype
+        self._epoch = self.stack.epoch
+        self._x = torch.zeros(self.batch, self.stack.d_hidden, device=device, dtype=dtype)
+        self._mask = torch.zeros(self.batch, dtype=torch.bool, device=device)
+        self._leaves = self.stack.layout.initial(self.batch, device, dtype)
+        self._graph = None
+        if device.type == "cuda":
+            self._capture()
+
+    def _capture(self) -> None:
+        start = [leaf.clone() for leaf in self._leaves]
+        stream = torch.cuda.Stream(self._x.device)
+        stream.wait_stream(torch.cuda.current_stream(self._x.device))
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP):
+                self._advance()
+        torch.cuda.current_stream(self._x.device).wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._advance()
+        for leaf, value in zip(self._leaves, start, strict=True):
+            leaf.copy_(value)
+
+    @torch.no_grad()
+    def _advance(self) -> None:
+        """One step from the buffers into the buffers."""
+        self._y, after = self.stack.run(self._x, self._leaves, self._mask)
+        for leaf, value in zip(self._leaves, after, strict=True):
+            leaf.copy_(value)
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, *, resets: Tensor | None = None) -> Tensor:
+        """One step of every row: ``x [B, H]``, ``resets [B]``; returns ``y [B, H]``."""
+        check_input(x, self.stack.d_hidden, self.stack.dtype, self.stack.device, step=True)
+        if x.shape[0] != self.batch:
+            raise CortexInputError(f"x has {x.shape[0]} rows, this stepper was made for {self.batch}")
+        mask = check_resets(resets, x)
+        if self._epoch != self.stack.epoch:
+            held = self._leaves
+            self._prepare()
+            for leaf, value in zip(self._leaves, held, strict=True):
+                leaf.copy_(value)  # to the new device and dtype
+        self._x.copy_(x)
+        if mask is None:
+            self._mask.zero_()
+        else:
+            self._mask.copy_(mask)
+        if self._graph is None:
+            self._advance()
+        else:
+            self._graph.replay()
+        return self._y
+
+    @property
+    def state(self) -> TensorDict:
+        """A copy of the carried state, as the stack would return it."""
+        return self.stack.layout.pack(tuple(leaf.clone() for leaf in self._leaves), self.batch)
+
+    @state.setter
+    def state(self, state: TensorDict) -> None:
+        given = self.stack.layout.unpack(state, self.batch, self._x.device, self._x.dtype)
+        for leaf, value in zip(self._leaves, given, strict=True):
+            leaf.copy_(value)

@@ -1,0 +1,30 @@
+"""How close is equal: the one table of tolerances, and the comparison that reads it. Never relaxed anywhere."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# float64: the largest absolute difference; the others: the norm of the difference relative to that of the expected.
+TOLERANCES = {torch.float64: 1e-10, torch.float32: 2e-5, torch.bfloat16: 2e-2, torch.float16: 5e-3}
+
+
+def distance(actual: Tensor, expected: Tensor, dtype: torch.dtype) -> float:
+    """In the measure of `dtype`; NaN where one is NaN and the other is not."""
+    assert actual.shape == expected.shape, f"{tuple(actual.shape)} against {tuple(expected.shape)}"
+    if actual.numel() == 0:
+        return 0.0
+    a, b = actual.detach().double(), expected.detach().double()
+    if dtype == torch.float64:
+        return (a - b).abs().max().item()
+    return ((a - b).norm() / b.norm().clamp_min(1e-6)).item()
+
+
+def assert_close(actual: Tensor, expected: Tensor, dtype: torch.dtype | None = None, what: str = "") -> None:
+    """The tolerance is that of `dtype`, by default the dtype of `actual`."""
+    dtype = dtype or actual.dtype
+    if not dtype.is_floating_point:
+        assert torch.equal(actual, expected), what
+        return
+    error = distance(actual, expected, dtype)
+    assert error <= TOLERANCES[dtype], f"{what}: off by {error:.2e}, {dtype} allows {TOLERANCES[dtype]:.0e}"
