@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import keyword
 import os
 import re
 import shutil
@@ -82,7 +83,7 @@ def is_package(path: Path) -> bool:
 
 
 def check_name(name: str) -> str:
-    if not name.isidentifier() or name in ("cortexc", "torch"):
+    if not name.isidentifier() or keyword.iskeyword(name) or name in ("cortexc", "torch"):
         raise ValueError(f"a package name is a Python identifier such as axms_x4, not {name!r}")
     return name
 
@@ -91,7 +92,7 @@ def default_name(pattern: str) -> str:
     """A package name for a pattern: ``AXMS x4`` -> ``axms_x4``, ``AM^S / X`` -> ``amhats_x``."""
     text = pattern.lower().replace("^", "hat")
     text = re.sub(r"[^a-z0-9]+", "_", text).strip("_")[:60].rstrip("_") or "stack"
-    return text if text.isidentifier() else f"stack_{text}"
+    return text if text.isidentifier() and not keyword.iskeyword(text) else f"stack_{text}"
 
 
 def content_hash(files: Mapping[str, str]) -> str:

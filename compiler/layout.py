@@ -9,7 +9,8 @@ LAYOUT = "layout.json"
 
 
 def make_layout(program: Program) -> dict[str, object]:
-    """``params`` in the order of the pattern, ``states`` in the order of the flat state, and ``packs``: groups of parameters
+    """``params`` in the order of the pattern, ``states`` in the order of the flat state, and ``packs``: groups of
+    parameters
     that one product reads together, so that the runtime can lay them out side by side."""
     return {
         "params": [
@@ -19,6 +20,7 @@ def make_layout(program: Program) -> dict[str, object]:
                 "init": p.init.rule,
                 "args": list(p.init.args),
                 "trainable": p.trainable,
+                "dtype": p.type.dtype,
             }
             for p in program.all_params()
         ],
@@ -31,10 +33,12 @@ def make_layout(program: Program) -> dict[str, object]:
             }
             for s in program.all_states()
         ],
+        "scopes": [str(call.attr("scope")) for call, _ in program.calls()],
         "packs": [
             [f"{call.attr('scope')}.{name[1:]}" for name in node.inputs]
             for call, graph in program.calls()
             for node in graph.nodes
             if node.op == "pack"
-        ],
+        ]
+        + [[name[1:] for name in node.inputs] for node in program.entry.nodes if node.op == "pack"],
     }

@@ -11,6 +11,7 @@ from ..cortex_dsl import CortexStackConfig, token_of
 from .ir import Graph, Node, Program, T
 from .ir.types import B, Type, numel
 from .library.registry import class_name, where_of
+from .library.stack import width_of
 from .ops import OPS
 
 SCHEMA = 1
@@ -76,18 +77,20 @@ def make_report(
             count += 1
         label = str(index) if count == 1 else f"{index}-{index + count - 1} x{count}"
         layer = spec.scaffolds[index]
-        rows += _layer_rows(layer, label, count, spec.d_hidden, written.layers[name], dtype)
+        rows += _layer_rows(layer, label, count, width_of(spec), written.layers[name], dtype)
         index += count
-    norm = sum(int(numel(p.type.shape)) for p in written.entry.params)
+    if not calls:  # one part by itself
+        rows += _layer_rows(spec.scaffolds[0], "0", 1, width_of(spec), written.entry, dtype)
+    norm = sum(int(numel(p.type.shape)) for p in written.entry.params) if calls else 0
     if norm:
         flops = _flops(written.entry.nodes, written.entry)
-        rows.append(Row("", "", "", "final norm", spec.d_hidden, norm, 0, flops, "torch", "layer norm", 1))
+        rows.append(Row("", "", "", "final norm", width_of(spec), norm, 0, flops, "torch", "layer norm", 1))
     return Report(
         pattern=pattern,
         hash=digest,
         backend=backend,
         dtype=dtype,
-        d_hidden=spec.d_hidden,
+        d_hidden=width_of(spec),
         rows=tuple(rows),
         total_layers=len(calls),
         total_experts=sum(len(getattr(s, "experts", (s,))) for s in spec.scaffolds),
@@ -118,7 +121,7 @@ def _layer_rows(layer: object, label: str, count: int, width: int, graph: Graph,
                 core=class_name(core).removesuffix("Core").lower() if core is not None else class_name(expert).lower(),
                 scaffold=expert.kind,  # type: ignore[attr-defined]
                 width=getattr(core, "hidden_size", None) or width,
-                params=sum(int(numel(p.type.shape)) for p in mine),
+                params=sum(int(numel(p.type.shape)) for p in mine if p.trainable),
                 state_bytes=sum(_bytes(s.type, dtype) for s in states),
                 flops_per_token=_flops(nodes, graph),
                 kernel=kernel,
@@ -129,9 +132,21 @@ def _layer_rows(layer: object, label: str, count: int, width: int, graph: Graph,
     if len(experts) > 1:
         rest = [p for p, o in zip(graph.params, owned, strict=True) if o is None]
         nodes = [n for n in graph.nodes if n.where not in places]
-        params = sum(int(numel(p.type.shape)) for p in rest)
+        params = sum(int(numel(p.type.shape)) for p in rest if p.trainable)
         rows.append(
-            Row("", "", "", "router+mixer+head", width, params, 0, _flops(nodes, graph), "torch", "small products", count)
+            Row(
+                "",
+                "",
+                "",
+                "router+mixer+head",
+                width,
+                params,
+                0,
+                _flops(nodes, graph),
+                "torch",
+                "small products",
+                count,
+            )
         )
     return rows
 
@@ -161,6 +176,8 @@ def _flops(nodes: Iterable[Node], graph: Graph) -> int:
 
 _KERNELS: Mapping[str, tuple[str, str]] = {
     "mlstm": ("torch chunkwise", "matrix memory in chunks"),
+    "agalite": ("torch scan", "decayed sums, by doubling windows"),
+    "lstm_projected": ("torch loop", "a loop over T"),
     "xl_attention": ("torch windowed", "one window, blocked over T"),
 }
 

@@ -1,13 +1,15 @@
 """The pattern language and the configs it stands for. Imports no torch."""
 
-from .api import check, parse, parse_ast, read
+from .api import check, names_of, parse, parse_ast, read
 from .builders import build_column_auto_config, build_cortex_auto_config
 from .codes import CODES, explain
 from .diagnostics import CortexSpecError, CortexSyntaxError, CortexWarning, Diagnostic, Fix, render_all
+from .draw import mermaid, tree
 from .expand import Entry, expand
 from .format import format_spec
 from .format_text import format_text
 from .labels import layer_paths, token_of
+from .recipes import RECIPES, Recipe, recipe_text, recipes
 from .registry import Registry, TokenInfo, default_registry, register_token, tokens
 from .resolve import resolve, try_resolve
 from .sets import apply_overrides
@@ -17,12 +19,14 @@ from .spec import __all__ as _spec_names
 
 __all__ = [
     "CODES",
+    "RECIPES",
     "CortexSpecError",
     "CortexSyntaxError",
     "CortexWarning",
     "Diagnostic",
     "Entry",
     "Fix",
+    "Recipe",
     "Registry",
     "Source",
     "Span",
@@ -37,14 +41,19 @@ __all__ = [
     "format_spec",
     "format_text",
     "layer_paths",
+    "mermaid",
+    "names_of",
     "parse",
     "parse_ast",
     "read",
+    "recipe_text",
+    "recipes",
     "register_token",
     "render_all",
     "resolve",
     "token_of",
     "tokens",
+    "tree",
     "try_resolve",
     *_spec_names,
 ]

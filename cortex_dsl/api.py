@@ -11,7 +11,8 @@ from . import ast
 from .diagnostics import CortexSyntaxError, CortexWarning, Diagnostic
 from .lower import Lowering
 from .parser import Reading
-from .registry import Registry, default_registry
+from .recipes import recipe_text
+from .registry import Registry, TokenInfo, default_registry
 from .resolve import try_resolve
 from .spans import Source
 from .spec.stack import CortexStackConfig
@@ -33,7 +34,8 @@ def parse(
 ) -> CortexStackConfig:
     """The spec that a text stands for, its sizes still open (`resolve` fills them).
 
-    Raises `CortexSyntaxError` with every complaint. `d_hidden` is used where the text has no `with d_hidden=...`.
+    The text is a pattern, a whole file, or `recipe:NAME`. Raises `CortexSyntaxError` with every complaint. `d_hidden`
+    is used where the text has no `with d_hidden=...`.
     """
     spec, found = read(
         text,
@@ -66,7 +68,10 @@ def read(
     allow_include: bool = True,
 ) -> tuple[CortexStackConfig | None, list[Diagnostic]]:
     """`parse` without exceptions: the spec if there is one, and every complaint, in order."""
-    reading = Reading(Source(source, text))
+    try:
+        reading = Reading(recipe_text(Source(source, text)))
+    except CortexSyntaxError as error:
+        return None, list(error.diagnostics)
     tree = reading.program()
     if tree is None:
         return None, reading.diagnostics
@@ -92,9 +97,25 @@ def check(text: str, **options: Any) -> list[Diagnostic]:
     return found
 
 
+def names_of(
+    text: str, *, source: str = "<pattern>", registry: Registry | None = None, allow_import: bool = False
+) -> tuple[TokenInfo, ...]:
+    """The tokens that a text may use: the known ones, and the experts it defines, as far as it can be read."""
+    reading = Reading(Source(source, text))
+    tree = reading.program()
+    known = (registry or default_registry()).extended(None)
+    if tree is not None:
+        lowering = Lowering(known, load=load_file, allow_import=allow_import)
+        lowering.program(tree)
+        definitions = lowering.experts.definitions.items()
+        own = tuple(TokenInfo(n, d.value, False) for n, d in definitions if d.what == "cell")
+        return (*known.infos(), *own)
+    return known.infos()
+
+
 def parse_ast(text: str, *, source: str = "<pattern>") -> ast.Program:
     """The tree of a text, before names mean anything; `.pretty()` prints it."""
-    reading = Reading(Source(source, text))
+    reading = Reading(recipe_text(Source(source, text)))
     tree = reading.program()
     if tree is None or reading.diagnostics:
         raise CortexSyntaxError(_in_order(reading.diagnostics))

@@ -177,6 +177,13 @@ _ALL = (
         "A",
     ),
     Code("E405", "an import failed", "The module could not be imported; the message is its own."),
+    Code(
+        "E406",
+        "unknown recipe",
+        "`recipe:NAME` stands for a named stack, as a whole text; `cortexc recipes` lists the names.",
+        "recipe:xlstm_7_2",
+        "recipe:xlstm_7_1",
+    ),
     Code("E501", "no `d_hidden`", "Sizes are inferred from `d_hidden`: write it in the pattern or pass it."),
     Code(
         "E502",
@@ -247,6 +254,13 @@ _ALL = (
         "E512",
         "this spec cannot be written as text",
         "Configs of users with nested or unusual fields have no text form; JSON holds them.",
+    ),
+    Code(
+        "E513",
+        "an option that does not compile yet",
+        "The language has it and this version cannot run it: an error, never silently ignored.",
+        "S(dropout=0.1)",
+        "S",
     ),
     Code("E601", "the text is too long", "A text has a limit, so that no input can take unbounded time."),
     Code("E602", "nested too deeply", "Give inner parts a name.", "(" * 65 + "A" + ")" * 65, "A"),

@@ -8,7 +8,7 @@ from . import ast
 from .diagnostics import Fix
 from .lower_tissue import tissue_form
 from .options import Complaints, settable, unique, with_options
-from .spec.base import Node, kinds, marked
+from .spec.base import Node, Option, kinds, marked
 from .spec.cells import inner_scaffold, with_core
 from .spec.scaffolds import ColumnScaffoldConfig
 from .spec.tissue import TissueScaffoldConfig
@@ -135,9 +135,11 @@ class Constructors:
             node = kind(**parts)
         except ValueError:
             # A user's scaffold with required options: they must all come at once.
-            values: dict[str, Any] = {o.name: o.value for o in unique(opts, self.complaints)}
+            given = unique(opts, self.complaints)
+            values: dict[str, Any] = {o.name: o.value for o in given}
             try:
-                return kind(**parts, **values)
+                origin = {o.name: Option(o.name_span, o.value_span) for o in given}
+                return marked(kind(**parts, **values), origin=origin)
             except ValueError as error:
                 self.complaints.add("E302", f"`{name}`: {error}", opts[0].span if opts else None)
                 return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any
 
 from . import ast
 from .diagnostics import Fix
@@ -305,5 +304,6 @@ def _stack(layers: list[Node], cuts: list[int]) -> CortexStackConfig:
     # Layers that could not be read leave cuts beside each other or at the end.
     between = tuple(sorted({c for c in cuts if 0 < c < len(layers)}))
     # No cuts is the default, not an option that the text gave.
-    options: dict[str, Any] = {"cuts": between} if between else {}
-    return CortexStackConfig(scaffolds=tuple(layers), **options)
+    if not between:
+        return CortexStackConfig(scaffolds=tuple(layers))
+    return marked(CortexStackConfig(scaffolds=tuple(layers), cuts=between), origin={"cuts": "`|` in the pattern"})

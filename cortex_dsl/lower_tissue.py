@@ -49,7 +49,11 @@ def tissue_layer(tree: ast.Tissue, complaints: Complaints) -> Node | None:
             f"expected {len(mix)}",
         )
         return None
-    families = {n: TissueFamilyConfig(family_type=str(t)) for n, t in zip(mix, types, strict=True)}
+    here = f"tissue at {tree.span}"
+    families = {
+        n: marked(TissueFamilyConfig(family_type=str(t)), origin={"family_type": here})
+        for n, t in zip(mix, types, strict=True)
+    }
     dims = dict(zip(("width", "height", "depth"), tree.dims, strict=False))
     try:
         config = TissueConfig(**dims, families=families, cell_mix=mix)  # type: ignore[arg-type]
@@ -63,6 +67,7 @@ def tissue_layer(tree: ast.Tissue, complaints: Complaints) -> Node | None:
             help="sizes count from 1, shares from 0 with at least one above 0",
         )
         return None
+    config = marked(config, origin=dict.fromkeys(config.model_fields_set, here))
     own = [o for o in opts if o.name not in _LAYER_OPTIONS]
     config = with_options(config, own, "tissue", complaints)
     layer = TissueScaffoldConfig(tissue=marked(config, span=tree.span))

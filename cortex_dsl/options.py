@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from . import ast
 from .diagnostics import Diagnostic, Fix
-from .spec.base import Node, kinds, option_names, updated
+from .spec.base import Node, Option, kinds, marked, option_names, updated
 from .spec.tissue import NAME
 from .suggest import closest, listed
 
@@ -53,9 +53,16 @@ def unique(opts: Sequence[ast.Opt], complaints: Complaints) -> list[ast.Opt]:
 
 def with_options(node: N, opts: Sequence[ast.Opt], owner: str, complaints: Complaints, elsewhere: str = "") -> N:
     """`node` with options set; `owner` is the text they were attached to, for the messages."""
-    values: dict[str, Any] = {}
-    for opt in unique(opts, complaints):
-        if opt.name not in option_names(type(node)) or opt.name in STRUCTURE:
+    opts, known = unique(opts, complaints), option_names(type(node))
+    if opts and all(o.name in known and o.name not in STRUCTURE and o.name != "hidden_size" for o in opts):
+        # The usual case in one check; what fails is looked at option by option below.
+        try:
+            return _set(node, opts)
+        except ValidationError:
+            pass
+    good: list[ast.Opt] = []
+    for opt in opts:
+        if opt.name not in known or opt.name in STRUCTURE:
             unknown_option(type(node), opt, owner, complaints, elsewhere)
         elif (problem := value_problem(node, opt.name, opt.value)) is not None:
             bad_value(type(node), opt, problem, complaints)
@@ -64,8 +71,13 @@ def with_options(node: N, opts: Sequence[ast.Opt], owner: str, complaints: Compl
                 message = "`hidden_size` is always inferred; this value is ignored"
                 fix_help = "leave it out, and give `d_hidden` to the stack"
                 complaints.add("W704", message, opt.span, "ignored", help=fix_help)
-            values[opt.name] = opt.value
-    return updated(node, **values) if values else node
+            good.append(opt)
+    return _set(node, good) if good else node
+
+
+def _set(node: N, opts: Sequence[ast.Opt]) -> N:
+    origin = {o.name: Option(o.name_span, o.value_span) for o in opts}
+    return marked(updated(node, **{o.name: o.value for o in opts}), origin=origin)
 
 
 def value_problem(node: Node, name: str, value: Any) -> str | None:

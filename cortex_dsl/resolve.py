@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .checks import Problem, check_core, check_tissue, nearest_widths
-from .diagnostics import CortexSpecError, Diagnostic
+from .diagnostics import CortexSpecError, Diagnostic, Fix
 from .labels import place_of, token_of
-from .spec.base import Node, span_of
+from .spec.base import Node, filled, span_of, value_place
 from .spec.cores import AxonCoreConfig, CoreConfig, XLCoreConfig
 from .spec.scaffolds import ColumnScaffoldConfig, RouterConfig
 from .spec.stack import CortexStackConfig, RoutedAdapterConfig
@@ -42,7 +42,42 @@ def try_resolve(spec: CortexStackConfig, d_hidden: int | None = None) -> tuple[C
     if isinstance(width, bool) or not isinstance(width, int) or width < 1:
         resolver.complain("E501", at, f"d_hidden must be a positive int, got {width!r}")
         return spec, resolver.problems
-    return resolver.stack(spec, width, at), resolver.problems
+    resolved = resolver.stack(spec, width, at)
+    if any(problem.code == "E502" for problem in resolver.problems):
+        return resolved, _with_width(spec, width, resolver.problems)
+    return resolved, resolver.problems
+
+
+def _with_width(spec: CortexStackConfig, width: int, problems: list[Diagnostic]) -> list[Diagnostic]:
+    """The complaints about widths with the nearest `d_hidden` that suits the whole stack, as a fix of the text."""
+    at = value_place(spec, "d_hidden")
+    good = _suiting(spec, width)
+    if good is None:
+        return problems
+    fix = Fix(at, str(good)) if at else None
+    help_ = f"the nearest `d_hidden` that suits the whole stack is {good}"
+    return [replace(p, help=help_, fix=fix) if p.code == "E502" else p for p in problems]
+
+
+def _suiting(spec: CortexStackConfig, width: int, reach: int = 512) -> int | None:
+    """The nearest `d_hidden` at which no width is wrong; the larger of two."""
+    layers = list({id(layer): layer for layer in spec.scaffolds}.values())
+    for distance in range(1, reach):
+        for d_hidden in (width + distance, width - distance):
+            trial = _Resolver(stop_early=True)
+            if d_hidden > 0:
+                try:
+                    trial.stack(filled(spec, scaffolds=tuple(layers)), d_hidden, _At())
+                except _Unsuited as refusal:
+                    # Who refused once is asked first from now on, so that a long stack is not walked for each trial.
+                    layers.insert(0, layers.pop(int(str(refusal).split("]")[0].removeprefix("scaffolds["))))
+                    continue
+                return d_hidden
+    return None
+
+
+class _Unsuited(Exception):
+    """A trial width is wrong somewhere: no need to look further."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +100,12 @@ class _At:
 @dataclass
 class _Resolver:
     problems: list[Diagnostic] = field(default_factory=list)
-    _seen: dict[tuple[int, int], tuple[Node, Node]] = field(default_factory=dict)
+    stop_early: bool = False
+    _seen: dict[tuple[int, int], tuple[Any, Any]] = field(default_factory=dict)
 
     def complain(self, code: str, at: _At, what: str, label: str = "", **more: Any) -> None:
+        if self.stop_early and code in ("E502", "E509"):
+            raise _Unsuited(at.path)
         message = f"{at.words}: {what}" if at.words else what
         path = at.path or "stack"
         self.problems.append(Diagnostic(code, message, at.span, label or what, path=path, **more))
@@ -83,8 +121,8 @@ class _Resolver:
         changes: dict[str, Any] = {"d_hidden": width, "scaffolds": layers}
         adapter = spec.routed_adapter
         if isinstance(adapter, RoutedAdapterConfig) and adapter.alpha is None:
-            changes["routed_adapter"] = _filled(adapter, alpha=float(adapter.rank))
-        return _filled(spec, **changes)
+            changes["routed_adapter"] = filled(adapter, alpha=float(adapter.rank))
+        return filled(spec, **changes)
 
     def cached(self, layer: Node, width: int, at: _At) -> Node:
         # `AXMS x1000` holds one object a thousand times. One that is wrong is walked each time, to name its places.
@@ -109,7 +147,7 @@ class _Resolver:
             return node
         if "scaffold" in type(node).model_fields:
             inner = node.scaffold  # type: ignore[attr-defined]
-            return _filled(node, scaffold=self.scaffold(inner, width, replace(at, path=f"{at.path}.scaffold")))
+            return filled(node, scaffold=self.scaffold(inner, width, replace(at, path=f"{at.path}.scaffold")))
         return self.holder(node, width, at)
 
     def column(self, node: ColumnScaffoldConfig, width: int, at: _At) -> Node:
@@ -121,14 +159,20 @@ class _Resolver:
             token = "column" if isinstance(expert, ColumnScaffoldConfig) else token_of(expert)
             words = f"expert {token}{place_of(expert)}" if span_of(expert) else f"expert {i + 1} ({token})"
             experts.append(self.cached(expert, width, at.within(words, f"experts[{i}]", expert)))
-        return _filled(node, experts=tuple(experts), router=self.router(node.router, count, width, at))
+        return filled(node, experts=tuple(experts), router=self.router(node.router, count, width, at))
 
     def router(self, node: RouterConfig, count: int, width: int, at: _At) -> RouterConfig:
         if node.top_k is not None and count and node.top_k > count:
             what = f"top_k {node.top_k} is more than the {count} experts of this column"
-            self.complain("E505", replace(at, path=f"{at.path}.router"), what, help=f"use top_k={count} or less")
-        d_key = node.d_key or width
-        return _filled(node, d_key=d_key, d_key_local=node.d_key_local or d_key)
+            value = value_place(node, "top_k")
+            fix = Fix(value, str(count)) if value else None
+            where = replace(at, path=f"{at.path}.router", span=value or at.span)
+            self.complain("E505", where, what, f"at most {count}", help=f"use top_k={count} or less", fix=fix)
+        key = (id(node), width)
+        if key not in self._seen:
+            d_key = node.d_key or width
+            self._seen[key] = (node, filled(node, d_key=d_key, d_key_local=node.d_key_local or d_key))
+        return self._seen[key][1]
 
     def holder(self, node: Node, width: int, at: _At) -> Node:
         """A scaffold that holds a core directly."""
@@ -144,11 +188,16 @@ class _Resolver:
             self.complain("E509", at, f"int(proj_factor * d_hidden) is {inner}, a core needs a width of at least 1")
             return node
         if isinstance(core, CortexStackConfig):
-            return _filled(node, core=self.stack(core, inner, replace(at, depth=at.depth + 1)))
-        return _filled(node, core=self.core(core, inner, width, at))
+            return filled(node, core=self.stack(core, inner, replace(at, depth=at.depth + 1)))
+        return filled(node, core=self.core(core, inner, width, at))
 
     def core(self, core: CoreConfig, width: int, d_hidden: int, at: _At) -> CoreConfig:
+        key = (id(core), width)  # one object in every `M` of a text
+        if key in self._seen:
+            return self._seen[key][1]
+        sound = True
         for problem in check_core(core, width):
+            sound = False
             notes = _about_factor(problem, at.factor, d_hidden, width)
             self.complain(problem.code, at, problem.text, problem.label, notes=notes)
         changes: dict[str, Any] = {"hidden_size": width}
@@ -156,7 +205,10 @@ class _Resolver:
             changes["out_dim"] = width
         if isinstance(core, XLCoreConfig) and core.head_dim is None and width % core.n_heads == 0:
             changes["head_dim"] = width // core.n_heads
-        return _filled(core, **changes)
+        resolved = filled(core, **changes)
+        if sound:
+            self._seen[key] = (core, resolved)
+        return resolved
 
 
 def _about_factor(problem: Problem, factor: float | None, d_hidden: int, width: int) -> tuple[str, ...]:
@@ -169,15 +221,6 @@ def _about_factor(problem: Problem, factor: float | None, d_hidden: int, width: 
         f"the width is int(proj_factor * d_hidden) = int({factor} * {d_hidden}) = {width}",
         f"nearest d_hidden: {', '.join(map(str, good))}",
     )
-
-
-def _filled(node: Any, **changes: Any) -> Any:
-    """`node` with inferred values, which do not count as set by the user."""
-    kept = node.model_fields_set
-    filled = node.model_copy(update=changes)
-    # model_copy marks what it updates as set; an override or `expand` must still see it as inferred.
-    object.__setattr__(filled, "__pydantic_fields_set__", set(kept))
-    return filled
 
 
 __all__ = ["resolve", "try_resolve"]

@@ -3,10 +3,12 @@
 from .agalite import agalite, agalite_reference, agalite_step
 from .conv import causal_conv, causal_conv_reference, causal_conv_step
 from .head_linear import head_linear
+from .lstm import lstm_projected, lstm_projected_step
 from .mixing import column_mix, mask_experts, prior, softmax
 from .mlstm import mlstm, mlstm_reference, mlstm_step
 from .norm import head_norm, rms_norm
 from .pack import lay_out, pack
+from .rtu import rtu_attach, rtu_attach_step, rtu_traces, rtu_traces_reference, rtu_traces_step
 from .segments import segment_ids
 from .srht import srht, srht_reference
 from .xl import (
@@ -14,6 +16,7 @@ from .xl import (
     xl_attention,
     xl_attention_reference,
     xl_attention_step,
+    xl_context,
     xl_memory,
     xl_memory_step,
     xl_step,
@@ -30,6 +33,8 @@ __all__ = [
     "head_linear",
     "head_norm",
     "lay_out",
+    "lstm_projected",
+    "lstm_projected_step",
     "mask_experts",
     "mlstm",
     "mlstm_reference",
@@ -38,6 +43,11 @@ __all__ = [
     "prior",
     "relative_positions",
     "rms_norm",
+    "rtu_attach",
+    "rtu_attach_step",
+    "rtu_traces",
+    "rtu_traces_reference",
+    "rtu_traces_step",
     "segment_ids",
     "softmax",
     "srht",
@@ -45,6 +55,7 @@ __all__ = [
     "xl_attention",
     "xl_attention_reference",
     "xl_attention_step",
+    "xl_context",
     "xl_memory",
     "xl_memory_step",
     "xl_step",

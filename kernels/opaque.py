@@ -97,7 +97,7 @@ def gradients(
     wanted = [a for a, need in zip(args, needed, strict=True) if need]
     if not wanted:
         return []
-    output, pull = torch.func.vjp(of_needed, *wanted)
+    output, pull = torch.func.vjp(of_needed, *wanted)  # type: ignore[misc]  # has_aux is False: two values
     cotangent = grads[0] if isinstance(output, Tensor) else tuple(grads)
     return list(pull(cotangent))
 

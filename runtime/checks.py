@@ -16,9 +16,11 @@ def check_input(x: Tensor, width: int, dtype: torch.dtype, device: torch.device,
     if step and x.dim() != 2:
         raise CortexInputError(f"step takes x [B, {width}]; got shape {shape}" + _call_hint(x))
     if x.dim() not in (2, 3):
-        raise CortexInputError(f"x has shape {shape}; expected [B, T, {width}] for a sequence or [B, {width}] for a step")
+        raise CortexInputError(
+            f"x has shape {shape}; expected [B, T, {width}] for a sequence or [B, {width}] for a step"
+        )
     if x.shape[-1] != width:
-        hint = f"; did you mean x.transpose(1, 2)? (time before width)" if x.dim() == 3 and x.shape[1] == width else ""
+        hint = "; did you mean x.transpose(1, 2)? (time before width)" if x.dim() == 3 and x.shape[1] == width else ""
         raise CortexInputError(f"x has width {x.shape[-1]}, this stack has d_hidden={width} (x shape {shape}){hint}")
     if x.dim() == 3 and x.shape[1] == 0:
         raise CortexInputError(f"x has no steps (shape {shape}); a sequence has at least one")

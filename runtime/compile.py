@@ -7,32 +7,37 @@ from pathlib import Path
 import torch
 
 from ..compiler import build
-from ..cortex_dsl import CortexStackConfig, parse
+from ..compiler.alone import as_stack
+from ..cortex_dsl import parse
+from ..cortex_dsl.spec import Node
 from .backends import effective_backend
 from .loader import store
 from .module import CompiledStack, as_dtype
 
 
 def compile(
-    pattern: str | CortexStackConfig,
+    pattern: str | Node,
     *,
     d_hidden: int = 256,
     backend: str = "auto",
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
 ) -> CompiledStack:
-    """Compile a pattern such as ``"AXMS x4"``, or a spec, into an nn.Module.
+    """Compile a pattern such as ``"AXMS x4"``, or the config of a stack, scaffold, cell or core, into an nn.Module.
 
     ``d_hidden`` is the width of x (a spec has its own); ``backend`` one of auto, triton, eager, inductor, reference;
-    ``dtype`` of the parameters defaults to torch's default dtype. Raises CortexSyntaxError, CortexSpecError, ValueError.
+    ``dtype`` of the parameters defaults to torch's default dtype. Raises CortexSyntaxError, CortexSpecError,
+    ValueError.
     """
-    spec = parse(pattern, d_hidden=d_hidden) if isinstance(pattern, str) else pattern
+    config = parse(pattern, d_hidden=d_hidden) if isinstance(pattern, str) else pattern
+    spec, part = as_stack(config, d_hidden)
     chosen = as_dtype(dtype) if dtype is not None else torch.get_default_dtype()
     artifact = build(
         spec,
         backend=effective_backend(backend),
         dtype=str(chosen).removeprefix("torch."),
         pattern=pattern if isinstance(pattern, str) else None,
+        part=part,
     )
     return CompiledStack(store(artifact), dtype=chosen, device=device)
 

@@ -1,4 +1,5 @@
-"""What the runtime says when it is called wrongly. Every message names the thing, what was got and what was expected."""
+"""What the runtime says when it is called wrongly. Every message names the thing, what was got and what was
+expected."""
 
 from __future__ import annotations
 

@@ -54,6 +54,22 @@ def _axon_theta(p: Tensor, max_phase: float) -> None:
     p.copy_(torch.log((max_phase * torch.rand_like(p)).clamp_min(TINY)))
 
 
+def _srht_signs(p: Tensor, seed: float) -> None:
+    """+1 or -1 for each channel, the same for every layer of a width."""
+    p.copy_(_srht(p.numel(), int(seed))[0])
+
+
+def _srht_order(p: Tensor, seed: float, permute: float) -> None:
+    """A permutation of the channels, drawn after the signs; their own order without ``permute``."""
+    p.copy_(_srht(p.numel(), int(seed))[1] if permute else torch.arange(p.numel()))
+
+
+def _srht(width: int, seed: int) -> tuple[Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    signs = torch.bernoulli(torch.full((width,), 0.5, device="cpu"), generator=draw) * 2 - 1
+    return signs, torch.randperm(width, generator=draw, device="cpu")
+
+
 RULES: dict[str, Callable[..., None]] = {
     "constant": _constant,
     "linear": _linear,
@@ -64,13 +80,16 @@ RULES: dict[str, Callable[..., None]] = {
     "slstm_bias": _slstm_bias,
     "axon_nu": _axon_nu,
     "axon_theta": _axon_theta,
+    "srht_signs": _srht_signs,
+    "srht_order": _srht_order,
 }
 
 
 def start(p: Tensor, rule: str, args: list[float]) -> None:
     """Fill ``p`` in place by a rule. Draws in float32 at least, so narrow dtypes round the same numbers."""
     with torch.no_grad():
-        wide = p if p.dtype in (torch.float32, torch.float64) else torch.empty_like(p, dtype=torch.float32)
+        narrow = p.dtype in (torch.bfloat16, torch.float16)
+        wide = torch.empty_like(p, dtype=torch.float32) if narrow else p
         RULES[rule](wide, *args)
         if wide is not p:
             p.copy_(wide)

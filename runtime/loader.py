@@ -1,6 +1,7 @@
 """Generated code as Python modules: a folder of files, imported once under a name made of its content hash.
 
-In-memory compiles go to the user's cache folder (``CORTEXC_CACHE_DIR``, else the platform's), readable by its owner only,
+In-memory compiles go to the user's cache folder (``CORTEXC_CACHE_DIR``, else the platform's), readable by its owner
+only,
 written to a temporary place and renamed. Real files keep tracebacks, debuggers and Triton's source reading useful.
 """
 
@@ -64,8 +65,10 @@ def _intact(folder: Path) -> bool:
 def read_package(folder: Path) -> dict[str, Any]:
     """Manifest, layout and spec of a package folder. Raises CortexLoadError when it is none."""
     if not is_package(folder):
-        raise CortexLoadError(f"{folder} holds no compiled package ({MANIFEST} is missing or not ours); "
-                              "make one with: cortexc compile PATTERN")
+        raise CortexLoadError(
+            f"{folder} holds no compiled package ({MANIFEST} is missing or not ours); "
+            "make one with: cortexc compile PATTERN"
+        )
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     if manifest.get("format") != FORMAT:
         raise CortexLoadError(

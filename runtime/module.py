@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,23 +14,27 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 
 from ..compiler import Report, build
+from ..compiler.alone import part_of
 from ..compiler.report import report_from_json
 from ..cortex_dsl import CortexStackConfig
 from .backends import check_device, effective_backend
 from .checks import check_input, check_resets
-from .graphed import Graphed
 from .loader import load_code, read_package, store
 from .params import grow, lay_out_packs
+from .recording import Recorder, enabled
 from .state import Leaves, StateLayout
 from .stepper import Stepper
 
 Run = Callable[..., tuple[Tensor, Leaves]]
 
+RECORDED = ("auto", "triton")  # backends whose launches are worth recording, and are all ours
+
 
 class CompiledStack(nn.Module):
     """A compiled recurrent memory stack.
 
-    ``y, state = stack(x, state, resets=mask)`` with ``x [B, T, H]`` (a sequence) or ``[B, H]`` (a step), ``y`` of the same
+    ``y, state = stack(x, state, resets=mask)`` with ``x [B, T, H]`` (a sequence) or ``[B, H]`` (a step), ``y`` of
+    the same
     shape, ``state`` a TensorDict or None, ``mask`` bool ``[B, T]`` (``[B]`` for a step): a row whose mask is true at t
     starts step t from the initial state. One function: whole, cut anywhere, or step by step give the same numbers.
     """
@@ -42,20 +47,23 @@ class CompiledStack(nn.Module):
         dtype: torch.dtype | str | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        """``source``: the folder of a compiled package. ``backend``, ``dtype``, ``device`` override what it was compiled for."""
+        """``source``: the folder of a compiled package; the others override what it was compiled for."""
         super().__init__()
         package = read_package(Path(source))
         made_for = package["manifest"]["backend"]
         wanted = effective_backend(backend or made_for)
         if wanted != made_for:
             spec = CortexStackConfig.model_validate_json(package["spec"])
-            artifact = build(spec, backend=wanted, dtype=package["manifest"]["dtype"], pattern=package["manifest"]["pattern"])
+            kept = {key: package["manifest"][key] for key in ("dtype", "pattern", "part")}
+            artifact = build(spec, backend=wanted, **kept)
             source = store(artifact)
             package = read_package(source)
         self._open(Path(source), package)
         chosen = as_dtype(dtype or package["manifest"]["dtype"])
         target = torch.device(device) if device is not None else torch.get_default_device()
-        grow(self, package["layout"]["params"], dtype=chosen, device=target)
+        grow(self, package["layout"], dtype=chosen, device=target)
+        if not package["layout"]["params"]:
+            self.register_buffer("_empty", torch.empty(0, dtype=chosen, device=target), persistent=False)
         lay_out_packs(self, self._packs)
         check_device(self.backend, target.type)
 
@@ -67,8 +75,10 @@ class CompiledStack(nn.Module):
         self.epoch = 0  # counts moves and casts, after which captured graphs are stale
         self._folder = folder
         self._spec_json: str = package["spec"]
+        self._part: str = manifest["part"]
         self._packs: list[list[str]] = package["layout"]["packs"]
         self.layout = StateLayout(package["layout"]["states"])
+        self._recorder = Recorder()
         self._load()
 
     def _load(self) -> None:
@@ -77,19 +87,26 @@ class CompiledStack(nn.Module):
         # The reference backend has no step code: a step is a sequence of one.
         self._step: Run | None = getattr(code, "step", None)
         if self.backend == "inductor":
-            self._sequence = torch.compile(self._sequence)
-            self._step = torch.compile(self._step) if self._step else None
+            compile_layers(code)
 
     # -- the contract ------------------------------------------------------------------------------------------------
 
     def forward(
-        self, x: Tensor, state: Any = None, resets: Tensor | None = None, *, flat: bool = False
+        self,
+        x: Tensor,
+        state: Any = None,
+        resets: Tensor | None = None,
+        *,
+        flat: bool = False,
+        record: bool = True,
     ) -> tuple[Tensor, Any]:
         """Run a sequence ``[B, T, H]`` or a step ``[B, H]``; see the class. Raises CortexInputError, CortexStateError.
 
-        ``flat`` is for engines: state is a tuple of leaves in the order of ``layout``, and nothing is checked."""
+        ``flat`` and ``record`` are for engines: a flat state is a tuple of leaves in the order of ``layout``, and
+        nothing
+        is checked."""
         if flat:
-            return self.run(x, state, resets)
+            return self.run(x, state, resets, record=record)
         check_input(x, self.d_hidden, self.dtype, self.device)
         mask = check_resets(resets, x)
         y, after = self.run(x, self.leaves(x, state), mask)
@@ -108,8 +125,12 @@ class CompiledStack(nn.Module):
         check_input(x, self.d_hidden, self.dtype, self.device, step=True)
         return self(x, state, resets=resets)
 
-    def run(self, x: Tensor, leaves: Leaves, mask: Tensor | None) -> tuple[Tensor, Leaves]:
+    def run(self, x: Tensor, leaves: Leaves, mask: Tensor | None, *, record: bool = True) -> tuple[Tensor, Leaves]:
         """The contract on flat, checked operands: what :meth:`forward` does between its conversions."""
+        if record and self.backend in RECORDED and enabled(x):
+            recording = self._recorder.find(self, x, leaves, mask)
+            if recording is not None:
+                return recording(self, x, leaves, mask)
         if mask is not None and x.device.type == "cpu" and not torch.compiler.is_compiling() and not mask.any():
             mask = None  # an all-false mask costs nothing; on a GPU looking at it would make the host wait
         if x.dim() == 3:
@@ -122,10 +143,6 @@ class CompiledStack(nn.Module):
     def stepper(self, batch: int) -> Stepper:
         """The low-latency engine for ``batch`` rows: state in fixed buffers, on a GPU one CUDA graph a step."""
         return Stepper(self, batch)
-
-    def graphed(self, batch: int, steps: int) -> Graphed:
-        """Forward and backward on ``x [batch, steps, H]`` recorded as CUDA graphs; see :class:`Graphed`."""
-        return Graphed(self, batch, steps)
 
     def init_state(
         self, batch: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -145,17 +162,21 @@ class CompiledStack(nn.Module):
     # -- what it is --------------------------------------------------------------------------------------------------
 
     @property
-    def spec(self) -> CortexStackConfig:
-        """The resolved spec this stack was compiled from."""
-        return CortexStackConfig.model_validate_json(self._spec_json)
+    def spec(self) -> Any:
+        """The resolved config this module was compiled from: a stack's, or that of one scaffold or core."""
+        return part_of(CortexStackConfig.model_validate_json(self._spec_json), self._part)
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
+        return self._like().dtype
 
     @property
     def device(self) -> torch.device:
-        return next(self.parameters()).device
+        return self._like().device
+
+    def _like(self) -> Tensor:
+        """Any tensor of the module: a parameter, or what stands in for one where there is none."""
+        return next(itertools.chain(self.parameters(), self.buffers()))
 
     @property
     def folder(self) -> Path:
@@ -180,11 +201,20 @@ class CompiledStack(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Code is not pickled: it is loaded again from its folder."""
-        return {k: v for k, v in self.__dict__.items() if k not in ("_sequence", "_step")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_sequence", "_step", "_recorder")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self._recorder = Recorder()
         self._load()
+
+
+def compile_layers(code: ModuleType) -> None:
+    """Wrap each layer function of a generated module in torch.compile, once. Equal layers share their function, so the
+    compiler sees a layer once however deep the stack is."""
+    for name, function in list(vars(code).items()):
+        if name.startswith(("column_", "layer_")) and not hasattr(function, "_torchdynamo_orig_callable"):
+            setattr(code, name, torch.compile(function))
 
 
 def as_dtype(dtype: torch.dtype | str) -> torch.dtype:

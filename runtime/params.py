@@ -19,23 +19,36 @@ class Group(nn.Module):
         raise RuntimeError("a group of parameters is not callable; call the stack")
 
 
-def grow(root: nn.Module, params: Sequence[dict[str, Any]], *, dtype: torch.dtype, device: torch.device | str) -> None:
-    """Register every parameter of the layout under its path below ``root``, started by its rule."""
-    for p in params:
+def grow(root: nn.Module, layout: dict[str, Any], *, dtype: torch.dtype, device: torch.device | str) -> None:
+    """Register every parameter of the layout under its path below ``root``, started by its rule. A layer without
+    parameters is an empty group, so that numbers stay places."""
+    for scope in layout["scopes"]:
+        _descend(root, scope.split("."))
+    for p in layout["params"]:
         *scopes, leaf = p["path"].split(".")
-        owner = root
-        for i, name in enumerate(scopes):
-            children = owner._modules
-            if name not in children:
-                numbered = i + 1 < len(scopes) and scopes[i + 1].isdigit()
-                owner.add_module(name, nn.ModuleList() if numbered else Group())
-            owner = children[name]  # type: ignore[assignment]
-        tensor = torch.empty(p["shape"], dtype=dtype, device=device)
+        owner = _descend(root, scopes)
+        kind = torch.int64 if p.get("dtype") == "i64" else dtype
+        tensor = torch.empty(p["shape"], dtype=kind, device=device)
         start(tensor, p["init"], p["args"])
         if p["trainable"]:
             owner.register_parameter(leaf, nn.Parameter(tensor))
         else:
             owner.register_buffer(leaf, tensor)
+
+
+def _descend(root: nn.Module, scopes: Sequence[str]) -> nn.Module:
+    """The module at a path, with all that is missing on the way."""
+    owner = root
+    for i, name in enumerate(scopes):
+        if isinstance(owner, nn.ModuleList):
+            owner.extend(Group() for _ in range(len(owner), int(name) + 1))
+        elif name not in owner._modules:
+            numbered = i + 1 < len(scopes) and scopes[i + 1].isdigit()
+            owner.add_module(name, nn.ModuleList() if numbered else Group())
+        found = owner._modules[name]
+        assert found is not None
+        owner = found
+    return owner
 
 
 def lay_out_packs(root: nn.Module, packs: Sequence[Sequence[str]]) -> None:

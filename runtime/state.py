@@ -73,7 +73,8 @@ class StateLayout:
                 )
             if leaf.device != device:
                 raise CortexStateError(
-                    f"state {self._name(index)} is on {leaf.device}, x on {device}; move it with state.to({str(device)!r})"
+                    f"state {self._name(index)} is on {leaf.device}, x on {device}; "
+                    f"move it with state.to({str(device)!r})"
                 )
             wanted = self._dtype(self.kinds[index], dtype)
             if leaf.dtype != wanted and (self.kinds[index] != "f" or not leaf.is_floating_point()):

@@ -1,5 +1,5 @@
-"""`Stepper`: stepping at low latency. The state lives in fixed buffers and is updated in place; on a GPU one step is one
-CUDA graph, captured once and replayed.
+"""`Stepper`: stepping at low latency. The state lives in fixed buffers and is updated in place; on a GPU one step
+is one CUDA graph, captured once and replayed.
 
 A plain ``stack.step`` is a pure function and launches every kernel by itself; a policy acting in an environment wants
 neither. The numbers are the same.
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .checks import check_input, check_resets
 from .errors import CortexInputError
+from .recording import copy_all
 
 if TYPE_CHECKING:
     from .module import CompiledStack
@@ -25,8 +26,8 @@ WARM_UP = 3  # runs before a capture: kernels compile, libraries allocate their 
 class Stepper:
     """``y = stepper(x, resets=mask)`` for a fixed number of rows, without gradients.
 
-    ``y [B, H]`` is a buffer that the next call overwrites: clone it to keep it. Weights may change in place between calls
-    (an optimizer step is seen); a stack that was moved or cast since is captured again.
+    ``y [B, H]`` is a buffer that the next call overwrites: clone it to keep it. Weights may change in place between
+    calls (an optimizer step is seen); a stack that was moved or cast since is captured again.
     """
 
     def __init__(self, stack: CompiledStack, batch: int) -> None:
@@ -64,9 +65,8 @@ class Stepper:
     @torch.no_grad()
     def _advance(self) -> None:
         """One step from the buffers into the buffers."""
-        self._y, after = self.stack.run(self._x, self._leaves, self._mask)
-        for leaf, value in zip(self._leaves, after, strict=True):
-            leaf.copy_(value)
+        self._y, after = self.stack.run(self._x, self._leaves, self._mask, record=False)
+        copy_all(self._leaves, after)
 
     @torch.no_grad()
     def __call__(self, x: Tensor, *, resets: Tensor | None = None) -> Tensor:

@@ -1,7 +1,7 @@
 """One graph -> one Python function of straight-line torch.
 
-``def column_axms(p, x, state, resets)``: ``p`` is the layer's nn.Module, ``state`` the tuple of its leaves; it returns the
-output and the tuple of next leaves.
+``def column_axms(p, x, state, resets)``: ``p`` is the layer's nn.Module, ``state`` the tuple of its leaves; it
+returns the output and the tuple of next leaves.
 """
 
 from __future__ import annotations

@@ -28,7 +28,9 @@ def emit_program(header: str, programs: dict[str, Program]) -> str:
         for graph in program.layers.values():
             suffixed = graph if program.mode == "sequence" else graph.update(name=f"{graph.name}_step")
             lines += ["", "", *emit_function(suffixed, reserved)]
-        lines += ["", "", *_entry(program)]
+        alone = not program.layers
+        lines += ["", "", *(emit_function(program.entry.update(name=program.mode), reserved) if alone else
+        _entry(program))]
     return "\n".join(lines) + "\n"
 
 

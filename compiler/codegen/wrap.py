@@ -7,7 +7,8 @@ INDENT = " " * 4
 
 
 def wrap(statement: str, depth: int = 1, end: str = "") -> list[str]:
-    """The lines of ``left = right`` (or of an expression) at an indentation of ``depth``. What does not fit on one line is
+    """The lines of ``left = right`` (or of an expression) at an indentation of ``depth``. What does not fit on one
+    line is
     broken inside its outermost bracket; items share lines as far as they fit."""
     if end:
         lines = wrap(statement, depth)

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from .types import Type
 
-Attr: TypeAlias = int | float | str | bool | None | tuple["Attr", ...]
+Attr: TypeAlias = int | float | str | bool | tuple["Attr", ...] | None
 
 ABSENT = "-"
 

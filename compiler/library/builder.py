@@ -1,7 +1,10 @@
 """How a part of the language is written as a graph.
 
-A part is one function ``(b: Builder, config, x: Ref) -> Ref``. It declares parameters with ``b.param``, carried state with
-``b.state`` / ``b.carry``, and computes with ``b.op`` and the shorthands below it. The same function is traced twice, for
+A part is one function ``(b: Builder, config, x: Ref) -> Ref``. It declares parameters with ``b.param``, carried
+state
+with
+``b.state`` / ``b.carry``, and computes with ``b.op`` and the shorthands below it. The same function is traced
+twice, for
 sequences (``x: [B, T, H]``) and for steps (``x: [B, H]``); both traces must declare the same parameters and state.
 """
 
@@ -60,7 +63,8 @@ class Builder:
 
     def __init__(self, mode: str, width: int, *, plain: bool = False) -> None:
         self.mode, self.plain = mode, plain
-        self.scope, self.state_scope, self.where = "", (), ""
+        self.scope, self.where = "", ""
+        self.state_scope: tuple[str, ...] = ()
         self.tape = _Tape()
         self.lead: tuple[Dim, ...] = (B, T) if mode == "sequence" else (B,)
         self.x = Ref("%x", Type("f", (*self.lead, width)), self)
@@ -84,9 +88,11 @@ class Builder:
 
     # -- declarations ------------------------------------------------------------------------------------------------
 
-    def param(self, name: str, shape: Sequence[int], rule: str, *args: float, trainable: bool = True) -> Ref:
+    def param(
+        self, name: str, shape: Sequence[int], rule: str, *args: float, trainable: bool = True, dtype: str = "f"
+    ) -> Ref:
         """A parameter of the module tree, with its start rule (``runtime/init.py``)."""
-        p = Param(self.scope + name, Type("f", tuple(shape)), Init(rule, tuple(map(float, args))), trainable)
+        p = Param(self.scope + name, Type(dtype, tuple(shape)), Init(rule, tuple(map(float, args))), trainable)
         if p.path in self.tape.params:
             raise ValueError(f"parameter {p.path} is declared twice")
         self.tape.params[p.path] = p
@@ -126,16 +132,36 @@ class Builder:
     def arith(self, op: str, a: Ref, b: Ref | float) -> Ref:
         if isinstance(b, Ref):
             return self.op(op, a, b)
-        name, c = {"add": ("add_scalar", b), "sub": ("add_scalar", -b), "mul": ("mul_scalar", b), "div": ("div_scalar", b)}[op]
+        name, c = {
+            "add": ("add_scalar", b),
+            "sub": ("add_scalar", -b),
+            "mul": ("mul_scalar", b),
+            "div": ("div_scalar", b),
+        }[op]
         return self.op(name, a, c=float(c))
 
-    def linear(self, name: str, x: Ref, out: int, *, bias: bool = True, rule: str = "linear", args: Sequence[float] = (),
-               bias_rule: str = "", bias_args: Sequence[float] = (), hint: str = "") -> Ref:
+    def linear(
+        self,
+        name: str,
+        x: Ref,
+        out: int,
+        *,
+        bias: bool = True,
+        rule: str = "linear",
+        args: Sequence[float] = (),
+        bias_rule: str = "",
+        bias_args: Sequence[float] = (),
+        hint: str = "",
+    ) -> Ref:
         """``y = x Wᵀ + b`` with ``{name}.weight [out, in]`` and ``{name}.bias [out]``, started as torch.nn.Linear does
         unless a rule is given."""
         bound = (x.width,)
         w = self.param(f"{name}.weight", (out, x.width), rule, *(args or (bound if rule == "linear" else ())))
-        b = self.param(f"{name}.bias", (out,), bias_rule or "linear", *(bias_args if bias_rule else bound)) if bias else None
+        b = (
+            self.param(f"{name}.bias", (out,), bias_rule or "linear", *(bias_args if bias_rule else bound))
+            if bias
+            else None
+        )
         return self.op("linear", x, w, *([b] if b else []), hint=hint or name.rpartition(".")[2])
 
     def layer_norm(self, name: str, x: Ref, *, bias: bool = False) -> Ref:
@@ -147,22 +173,56 @@ class Builder:
         """An op with a sequence and a step form; the mask it needs is appended."""
         return self.ops(op, *inputs, self.mask(), hints=hints, mode=self.mode, **attrs)
 
-    def recurrence(self, rec: Recurrence, x: Ref, *, params: Sequence[Ref] = (), weight: Ref | None = None,
-                   states: Sequence[Ref], traces: Sequence[Ref] = ()) -> tuple[Ref, ...]:
+    def recurrence(
+        self,
+        rec: Recurrence,
+        x: Ref,
+        *,
+        params: Sequence[Ref] = (),
+        weight: Ref | None = None,
+        states: Sequence[Ref],
+        traces: Sequence[Ref] = (),
+    ) -> tuple[Ref, ...]:
         """A recurrence written as equations, driven by ``x [.., G, H]`` (``[.., H]`` if it has one input). Carries its
         states and traces; returns its outputs ``[.., H]``."""
+        outs, after = self.advance(rec, x, params=params, weight=weight, states=states, traces=traces)
+        for slot, value in zip((*states, *traces), after, strict=True):
+            self.carry(slot, value)
+        return outs
+
+    def advance(
+        self,
+        rec: Recurrence,
+        x: Ref,
+        *,
+        params: Sequence[Ref] = (),
+        weight: Ref | None = None,
+        states: Sequence[Ref],
+        traces: Sequence[Ref] = (),
+    ) -> tuple[tuple[Ref, ...], tuple[Ref, ...]]:
+        """As :meth:`recurrence`, with states that may be any values: returns the outputs and what is to be carried."""
         if len(rec.inputs) == 1:
             x = self.op("unsqueeze", x)
         outs = self.ops(
-            "recurrence", x, *params, weight, *states, *traces, self.resets,
-            hints=(*rec.outputs, *(s.name.rpartition(".")[2] for s in (*states, *traces))),
-            name=rec.name, mode=self.mode, outputs=len(rec.outputs), params=len(params), states=len(states),
-            traces=len(traces), head_width=int(weight.type.width) if weight else 0,
-            pointwise_flops=step_flops(rec), impl="auto",
+            "recurrence",
+            x,
+            *params,
+            weight,
+            *states,
+            *traces,
+            self.resets,
+            hints=(*rec.outputs, *map(_last_word, states, rec.state), *(e.name.rpartition(".")[2] for e in traces)),
+            name=rec.name,
+            mode=self.mode,
+            outputs=len(rec.outputs),
+            params=len(params),
+            states=len(states),
+            traces=len(traces),
+            head_width=int(weight.type.width) if weight else 0,
+            pointwise_flops=step_flops(rec),
+            impl="auto",
         )
-        for slot, value in zip((*states, *traces), outs[len(rec.outputs) :], strict=True):
-            self.carry(slot, value)
-        return outs[: len(rec.outputs)]
+        return outs[: len(rec.outputs)], outs[len(rec.outputs) :]
 
     def mask(self) -> Ref:
         """``resets`` in step mode, the running count of resets in sequence mode."""
@@ -177,3 +237,8 @@ class Builder:
         following = tuple(self.tape.following[s.name] for s in states)
         params = tuple(self.tape.params.values())
         return Graph(name, inputs, params, states, tuple(self.tape.nodes), y.name, following)
+
+
+def _last_word(state: Ref, name: str) -> str:
+    """What the next value of a state is called: the slot's own word, or the name in the equations."""
+    return state.name.rpartition(".")[2] if state.name.startswith("$") else name

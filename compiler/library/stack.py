@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...cortex_dsl import CortexStackConfig, token_of
+from ...cortex_dsl import Node as ConfigNode
 from ..ir import Graph, Node, Program, Value
 from ..ir.graph import Attr
 from . import cores, scaffolds  # noqa: F401  (importing them registers the parts)
@@ -16,13 +17,14 @@ def lower(spec: CortexStackConfig, mode: str, *, plain: bool = False) -> Program
     """Trace every distinct layer once. Layers with equal configs share a graph, whatever the depth of the stack."""
     graphs: dict[str, Graph] = {}
     by_config: dict[str, str] = {}
-    entry = Builder(mode, spec.d_hidden, plain=plain)
+    width = width_of(spec)
+    entry = Builder(mode, width, plain=plain)
     x = entry.x
     for index, layer in enumerate(spec.scaffolds):
         key = layer.model_dump_json()
         if key not in by_config:
             by_config[key] = name = _layer_name(layer, graphs)
-            graphs[name] = trace_part(layer, name, spec.d_hidden, mode, plain=plain)
+            graphs[name] = trace_part(layer, name, width, mode, plain=plain)
         attrs: dict[str, Attr] = {
             "graph": by_config[key],
             "scope": f"layers.{index}",
@@ -36,13 +38,25 @@ def lower(spec: CortexStackConfig, mode: str, *, plain: bool = False) -> Program
     return Program(mode, entry.finish("stack", x), graphs)
 
 
-def trace_part(config: object, name: str, width: int, mode: str, *, plain: bool = False) -> Graph:
+def lower_part(config: ConfigNode, width: int, mode: str, *, plain: bool = False) -> Program:
+    """A scaffold or core by itself: its graph is the whole program."""
+    return Program(mode, trace_part(config, "part", width, mode, plain=plain), {})
+
+
+def width_of(spec: CortexStackConfig) -> int:
+    """``d_hidden`` of a resolved spec, which always has one."""
+    if spec.d_hidden is None:
+        raise ValueError("the spec has no d_hidden yet: resolve it first")
+    return spec.d_hidden
+
+
+def trace_part(config: ConfigNode, name: str, width: int, mode: str, *, plain: bool = False) -> Graph:
     """The graph of one scaffold or core by itself."""
     b = Builder(mode, width, plain=plain).at(where=token_of(config))
     return b.finish(name, lookup(config)(b, config, b.x))
 
 
-def _layer_name(layer: object, taken: dict[str, Graph]) -> str:
+def _layer_name(layer: ConfigNode, taken: dict[str, Graph]) -> str:
     """A readable function name: ``column_axms``, ``column_axms_2`` for a second, different one."""
     experts = getattr(layer, "experts", None)
     letters = "".join(token_of(e) for e in experts) if experts else token_of(layer)

@@ -58,7 +58,30 @@ def _transposed(types: Types, attrs: Attrs) -> tuple[Type, ...]:
     return (Type("f", (*x.shape[:-1], w.shape[1])),)
 
 
+def _srht(types: Types, attrs: Attrs) -> tuple[Type, ...]:
+    """A fixed rotation of the channels: x, permutation, signs -> y; kernels/srht"""
+    x = first(types)
+    need("srht", all(t is not None and t.shape == (x.width,) for t in types[1:]), f"signs and order against {x}")
+    return (Type("f", x.shape),)
+
+
+def _srht_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim:
+    return numel(outs[0].shape) * max(1, outs[0].width.bit_length() - 1)
+
+
+def _srht_name(attrs: Attrs) -> str:
+    return "srht_reference" if attrs.get("impl") == "reference" else "srht"
+
+
 OPS = [
+    Op(
+        "srht",
+        "gemm",
+        _srht,
+        lambda a, k: f"{_srht_name(k)}({', '.join(a)})",
+        _srht_flops,
+        imports=lambda k: (_srht_name(k),),
+    ),
     Op("linear", "gemm", _linear, _call("F.linear"), _linear_flops),  # type: ignore[arg-type]
     Op("linear_t", "gemm", _transposed, lambda a, k: f"{a[0]} @ {a[1]}", _linear_flops),
     Op("pack", "shape", _pack, _call("pack"), imports=lambda k: ("pack",)),  # type: ignore[arg-type]

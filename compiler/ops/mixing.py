@@ -46,7 +46,7 @@ def _prior(types: Types, attrs: Attrs) -> tuple[Type, ...]:
 
 
 def _column_mix(types: Types, attrs: Attrs) -> tuple[Type, ...]:
-    """x, u, query, offset, logits, y_0 … y_{E-1} -> (Σ α_e Δ_e + (u - x), Σ β_f Δ_f); see library/scaffolds/column.py"""
+    """x, u, query, offset, logits, y_0 … y_{E-1} -> (Σ α_e Δ_e + (u - x), Σ β_f Δ_f), as library/scaffolds/column.py"""
     x, offset = first(types), types[3]
     assert offset is not None
     need("column_mix", offset.shape[0] == len(types) - 5, f"offsets {offset} for {len(types) - 5} experts")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..ir.types import Type
+from ..ir.types import Type, numel
 from .table import Attrs, Op, Types, first, need
 
 
@@ -52,6 +52,15 @@ def _stack(types: Types, attrs: Attrs) -> tuple[Type, ...]:
     return (Type(x.dtype, (*x.shape[:-1], len(types), x.width)),)
 
 
+def _view(types: Types, attrs: Attrs) -> tuple[Type, ...]:
+    """A parameter seen in another shape."""
+    x, shape = first(types), attrs["shape"]
+    assert isinstance(shape, tuple)
+    sizes = tuple(int(d) for d in shape)  # type: ignore[arg-type]
+    need("view", numel(sizes) == numel(x.shape), f"{x} seen as {sizes}")
+    return (Type(x.dtype, sizes),)
+
+
 def _emit_cat(args: Sequence[str], attrs: Attrs) -> str:
     return f"torch.cat(({', '.join(args)},), {attrs.get('axis', -1)})"
 
@@ -62,5 +71,6 @@ OPS = [
     Op("unflatten", "shape", _fold, lambda a, k: f"{a[0]}.unflatten(-1, {k['sizes']})"),
     Op("flatten", "shape", _fold, lambda a, k: f"{a[0]}.flatten(-{k['join']})"),
     Op("stack", "shape", _stack, lambda a, k: f"torch.stack(({', '.join(a)},), -2)"),
+    Op("view", "shape", _view, lambda a, k: f"{a[0]}.view({k['shape']})"),
     Op("alias", "shape", lambda t, k: (first(t),), lambda a, k: a[0]),
 ]

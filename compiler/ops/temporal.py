@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..ir.types import T, Dim, Type, numel
+from ..ir.types import Dim, T, Type, numel
 from .table import Attrs, Op, Types, first, need
 
 
@@ -111,8 +111,8 @@ def _xl_memory(types: Types, attrs: Attrs) -> tuple[Type, ...]:
 
 
 def _xl_context(types: Types, attrs: Attrs) -> tuple[Type, ...]:
-    """mem, x -> the remembered inputs followed by the new ones; no gradient goes into the memory"""
-    mem, x = types
+    """x, mem, segments -> the remembered inputs followed by the new ones; no gradient goes into the memory"""
+    x, mem = types[:2]
     assert mem is not None and x is not None
     return (Type("f", (x.shape[0], x.shape[1] + mem.shape[1], x.shape[2])),)
 
@@ -162,18 +162,69 @@ def _recurrence_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim
     return numel(outs[0].shape) * (matrix + int(attrs["pointwise_flops"]))  # type: ignore[arg-type]
 
 
+def _agalite(types: Types, attrs: Attrs) -> tuple[Type, ...]:
+    """k, q, v, beta, gamma, p1, p2, p3, tilde_k, tilde_v, s, tick, segments|resets -> y and the next four states"""
+    q, p, keys = types[1], types[5], types[8]
+    assert q is not None and p is not None and keys is not None
+    need("agalite", keys.width == q.width * p.width, f"memory {keys} for {p.width} features of width {q.width}")
+    return (q, *(t for t in types[8:12] if t is not None))
+
+
+def _agalite_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim:
+    terms, heads, width = (int(d) for d in outs[1].shape[1:])  # type: ignore[arg-type]
+    value = int(outs[2].shape[-1])
+    return numel(outs[0].lead) * heads * ((terms + 1) * 6 * width + terms * 6 * value)
+
+
+def _lstm_projected(types: Types, attrs: Attrs) -> tuple[Type, ...]:
+    """gates, h, c, weight_hh, weight_hr, segments|resets -> y, h', c'"""
+    gates, h, c, recurrent, out = types[:5]
+    assert gates is not None and h is not None and c is not None and recurrent is not None and out is not None
+    fits = recurrent.shape == (gates.width, h.width) and out.shape == (h.width, c.width)
+    need("lstm_projected", fits, f"weights {recurrent}, {out} for a state of {h.width} and {c.width}")
+    return (gates.with_width(h.width), h, c)
+
+
+def _lstm_projected_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim:
+    recurrent, out = types[3], types[4]
+    assert recurrent is not None and out is not None
+    return numel(outs[0].lead) * (2 * numel(recurrent.shape) + 2 * numel(out.shape) + 13 * out.width)
+
+
+def _rtu_attach(types: Types, attrs: Attrs) -> tuple[Type, ...]:
+    """hc1, hc2, nu, theta, Wc1, Wc2, the eight traces, segments|resets -> hc1, hc2"""
+    c1, c2 = types[:2]
+    assert c1 is not None and c2 is not None
+    return (c1, c2)
+
+
+def _rtu_traces(types: Types, attrs: Attrs) -> tuple[Type, ...]:
+    """u, nu, theta, E_w1_c1, E_w1_c2, E_w2_c1, E_w2_c2, segments|resets -> the four traces"""
+    return tuple(t for t in types[3:7] if t is not None)
+
+
+def _rtu_traces_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim:
+    u = first(types)
+    return 4 * numel(u.shape) * u.width
+
+
 OPS = [
     Op("segments", "shape", _segments, lambda a, k: f"segment_ids({a[0]})", imports=lambda k: ("segment_ids",)),
     _temporal("causal_conv", "recurrence", _conv, _conv_flops),
     _temporal("mlstm", "chunkwise", _mlstm, _mlstm_flops),
     _temporal("xl_attention", "attention", _xl_attention, _xl_attention_flops),
     _temporal("xl", "attention", _xl_step, _xl_step_flops),
+    _temporal("agalite", "recurrence", _agalite, _agalite_flops),
+    _temporal("lstm_projected", "recurrence", _lstm_projected, _lstm_projected_flops),
+    _temporal("rtu_attach", "shape", _rtu_attach, lambda i, o, k: 0),
+    _temporal("rtu_traces", "recurrence", _rtu_traces, _rtu_traces_flops),
     _temporal("xl_memory", "shape", _xl_memory, lambda i, o, k: 0),
     Op(
         "xl_context",
         "shape",
         _xl_context,
-        lambda a, k: f"torch.cat(({a[0]}.detach().to({a[1]}.dtype), {a[1]}), 1)",
+        lambda a, k: f"xl_context({', '.join(a)})",
+        imports=lambda k: ("xl_context",),
     ),
     Op(
         "relative_positions",

@@ -12,7 +12,7 @@ from ..ir import Graph, Node
 
 IMPLS = {"reference": "reference", "eager": "torch", "inductor": "torch", "triton": "auto", "auto": "auto"}
 
-HAVE_REFERENCE = ("causal_conv", "mlstm", "xl_attention")
+HAVE_REFERENCE = ("agalite", "causal_conv", "mlstm", "rtu_traces", "srht", "xl_attention")
 
 
 def choose_kernels(backend: str) -> Callable[[Graph], Graph]:

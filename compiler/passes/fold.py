@@ -1,7 +1,7 @@
 """Fold: remove nodes that compute nothing, and join scalar steps.
 
-``x + 0``, ``x * 1``, ``x / 1`` and ``alias(x)`` become x; ``(x * a) * b`` becomes ``x * ab``; ``(x + a) + b`` likewise; a
-split into one piece is its operand.
+``x + 0``, ``x * 1``, ``x / 1`` and ``alias(x)`` become x; ``(x * a) * b`` becomes ``x * ab``; ``(x + a) + b``
+likewise; a split into one piece is its operand.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def _groups(
 
 
 def _fused(group: list[Node], read_outside: set[str]) -> Node:
-    """One node for a group. Its body names operands a0, a1 … and statements t0, t1 …, so equal bodies are equal text."""
+    """One node for a group. Its body names operands a0, a1 … and statements t0, t1 …, so equal is equal text."""
     local: dict[str, str] = {}
     operands: list[str] = []
     body: list[Attr] = []

@@ -18,7 +18,11 @@ Key = tuple[str, bool]
 def merge_linears(graph: Graph) -> Graph:
     groups: dict[Key, list[Node]] = {}
     for node in graph.nodes:
-        if node.op == "linear" and all(i.startswith("@") for i in node.inputs[1:]) and not node.inputs[0].startswith("@"):
+        if (
+            node.op == "linear"
+            and all(i.startswith("@") for i in node.inputs[1:])
+            and not node.inputs[0].startswith("@")
+        ):
             groups.setdefault((node.inputs[0], len(node.inputs) == 3), []).append(node)
     merged = {id(n): group for group in groups.values() if len(group) > 1 for n in group}
     if not merged:

@@ -1,13 +1,13 @@
 """The recurrence compiler: a recurrence written once, as equations, becomes reference, step, forward and backward code.
 
-    from cortexc.compiler.recurrence import State, emit_module, recurrence, sigmoid
+from cortexc.compiler.recurrence import State, emit_module, recurrence, sigmoid
 
-    @recurrence(inputs="z h", state="h", outputs="h")
-    def mingru(x, s):
-        z = sigmoid(x.z)
-        return State(h=s.h + z * (x.h - s.h))
+@recurrence(inputs="z h", state="h", outputs="h")
+def mingru(x, s):
+    z = sigmoid(x.z)
+    return State(h=s.h + z * (x.h - s.h))
 
-    text = emit_module(mingru)  # a Python file that exports OP
+text = emit_module(mingru)  # a Python file that exports OP
 """
 
 from .analysis import Facts, analyse

@@ -59,8 +59,7 @@ def analyse(rec: Recurrence) -> Facts:
         affine=affine,
         transition=transition,
         offset=offset,
-        constant_transition=transition is not None
-        and all(e.kind != "x" for row in transition for e in leaves(row)),
+        constant_transition=transition is not None and all(e.kind != "x" for row in transition for e in leaves(row)),
         pointwise=tuple(leaf("s", n) in read for n in rec.state),
         shared=tuple(back.inputs[rec.inputs.index(g)] is d for g, d in zip(rec.gates, back.recurrent, strict=True)),
         backward=back,

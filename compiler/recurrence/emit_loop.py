@@ -264,9 +264,7 @@ def _fetch(n: Names, mask: str) -> list[str]:
         f"next_r_{x} = tl.load(r_ptr + at_r + t * one * ({len(n.gates)} * D) + {i} * D, mask={mask}, other=0.0)"
         for i, x in enumerate(n.gates)
     ]
-    lines += [
-        f"next_d_{s} = tl.load(d_out_{s}_ptr + at_seq + t * one * H, mask={mask}, other=0.0)" for s in n.outputs
-    ]
+    lines += [f"next_d_{s} = tl.load(d_out_{s}_ptr + at_seq + t * one * H, mask={mask}, other=0.0)" for s in n.outputs]
     for s in n.pointwise:
         if s in n.before:
             lines += [f"next_s_{s} = tl.load(kept_{s}_ptr + at_seq + t * one * H, mask={mask}, other=0.0)"]

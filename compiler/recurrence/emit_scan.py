@@ -26,7 +26,10 @@ def constants(*extra: str) -> list[str]:
 def emit_compose(k: int) -> str:
     """`compose`: two runs of steps as one, and `chain`: the product of their matrices in reverse order."""
     lines = ["@triton.jit"]
-    given = [["f", *entries("a", k), *(f"b_{i}" for i in range(k))], ["g", *entries("c", k), *(f"e_{i}" for i in range(k))]]
+    given = [
+        ["f", *entries("a", k), *(f"b_{i}" for i in range(k))],
+        ["g", *entries("c", k), *(f"e_{i}" for i in range(k))],
+    ]
     lines += ["def compose(", *(f"    {', '.join(part)}," for part in given), "):"]
     lines += ['    """The steps (a, b), then the steps (c, e); f and g say that a reset lies inside."""']
     results = ["f | g"]
@@ -154,7 +157,7 @@ def emit_trace(n: Names, hoisted: Sequence[str], traces: Sequence[str]) -> str:
     doc = "One program: one row, BLOCK channels. Time runs backwards, one step past the start."
     head = signature("trace_kernel", doc, trace_arguments(n, hoisted, traces), constants())
     body = _prologue(n, hoisted)
-    body += [f"zero = tl.zeros((1, BLOCK), tl.float32)", "cut = tl.zeros((1, BLOCK), tl.int32)"]
+    body += ["zero = tl.zeros((1, BLOCK), tl.float32)", "cut = tl.zeros((1, BLOCK), tl.int32)"]
     body += [f"w_{i}{j} = zero + {float(i == j)}" for i, j in product(range(k), range(k))]
     body += [f"total_{e} = zero" for e in traces]
     body += ["for first in range(0, T + 1, BLOCK_T):"]
@@ -210,7 +213,8 @@ def emit_trace(n: Names, hoisted: Sequence[str], traces: Sequence[str]) -> str:
 
 def masked(n: Names) -> list[str]:
     """A reset selects the initial state for what this step read."""
-    return ["if HAS_RESETS:", *(f"    s_{s} = tl.where(reset_here, {n.initial[s]}, s_{s})" for s in n.pointwise), "    pass"]
+    lines = [f"    s_{s} = tl.where(reset_here, {n.initial[s]}, s_{s})" for s in n.pointwise]
+    return ["if HAS_RESETS:", *lines] if lines else []
 
 
 def _prologue(n: Names, hoisted: Sequence[str] | None = None) -> list[str]:
@@ -258,9 +262,7 @@ def _previous(n: Names, time: str, mask: str) -> list[str]:
 
 def _neutral(k: int, real: str, offset: bool = True) -> list[str]:
     """Where there is no step, the map that changes nothing."""
-    lines = [
-        f"a_{i}{j} = tl.where({real}, a_{i}{j}, {float(i == j)})" for i, j in product(range(k), range(k))
-    ]
+    lines = [f"a_{i}{j} = tl.where({real}, a_{i}{j}, {float(i == j)})" for i, j in product(range(k), range(k))]
     if offset:
         lines += [f"b_{i} = tl.where({real}, b_{i}, 0.0)" for i in range(k)]
     return lines

@@ -105,7 +105,7 @@ def _hoist(rec: Recurrence, facts: Facts) -> list[str]:
         d = leaf("d", name)
         seeds[value] = seeds[value] + d if value in seeds else d
     found = adjoints(seeds)
-    names = {e: n for e, n in rec.names.items()}
+    names = dict(rec.names)
     d_names = {found[e]: f"d_{n}" for e, n in names.items() if e in found and found[e].args}
     return [
         print_function(

@@ -31,7 +31,7 @@ def adjoints(seeds: Mapping[Expr, Expr]) -> dict[Expr, Expr]:
 
 @dataclass(frozen=True)
 class Backward:
-    """One step's vector-Jacobian product: the adjoints of the new state (leaves `d.*`) carried to everything it read."""
+    """One step backwards: the adjoints of the new state (leaves `d.*`) carried to everything that the step read."""
 
     inputs: tuple[Expr, ...]
     recurrent: tuple[Expr, ...]  # in the order of the gates

@@ -110,6 +110,17 @@ class RouterConfig(Node):
     use_sqrt_scale: Flag = True
 
 
+# Frozen, so every column without options can share it.
+_DEFAULT_ROUTER: list[RouterConfig] = []
+
+
+def default_router() -> RouterConfig:
+    """The router of a column that says nothing about it; made at the first use."""
+    if not _DEFAULT_ROUTER:
+        _DEFAULT_ROUTER.append(RouterConfig())
+    return _DEFAULT_ROUTER[0]
+
+
 class ColumnScaffoldConfig(Node):
     """Several experts in parallel, mixed by a router. An expert may be a column again."""
 
@@ -117,13 +128,13 @@ class ColumnScaffoldConfig(Node):
 
     kind: Literal["column"] = "column"
     experts: tuple[ScaffoldLike, ...]
-    router: RouterConfig = Field(default_factory=lambda: RouterConfig())
+    router: RouterConfig = Field(default_factory=default_router)
     alpha_init: Real = 1.0
 
     @field_validator("router", mode="before")
     @classmethod
     def _default_router(cls, value: Any) -> Any:
-        return RouterConfig() if value is None else value
+        return default_router() if value is None else value
 
 
 BUILT_IN_SCAFFOLDS: tuple[type[Node], ...] = (

@@ -1,4 +1,5 @@
-"""``y[…, g, n·D + o] = Σ_d w_g[n, o, d] · x[…, n·D + d]``: block-diagonal linear maps, as the gates of an sLSTM use them."""
+"""``y[…, g, n·D + o] = Σ_d w_g[n, o, d] · x[…, n·D + d]``: block-diagonal linear maps, as the gates of an sLSTM use
+them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """`Region`: a fused pointwise region as a differentiable function.
 
-Operands are full ``[…, W]``, rows ``[W]`` (several trailing axes count as one) or scalars ``[]``; every result has the full
+Operands are full ``[…, W]``, rows ``[W]`` (several trailing axes count as one) or scalars ``[]``; every result has
+the full
 shape. On a GPU it is one kernel forward and one backward; nothing is saved but the operands. Elsewhere, and while
 torch.compile traces, it is the torch text, which torch differentiates (and the compiler fuses in its own way).
 """
@@ -77,9 +78,7 @@ class _Fused(torch.autograd.Function):
             for t, role, need in zip(operands, region.roles, needed, strict=True)
         ]
         flags = {f"NEED{i}": need for i, need in enumerate(needed)}
-        region.backward[grid](
-            *_arguments(region, operands), *(g.contiguous() for g in grads), *found, **sizes, **flags
-        )
+        region.backward[grid](*_arguments(region, operands), *(g.contiguous() for g in grads), *found, **sizes, **flags)
         return None, *(
             _finish(g, t, role) if need else None
             for g, t, role, need in zip(found, operands, region.roles, needed, strict=True)

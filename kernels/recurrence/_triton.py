@@ -19,7 +19,7 @@ except ImportError:
         return function if function is not None else _jit
 
     triton = SimpleNamespace(jit=_jit)
-    tl = SimpleNamespace(constexpr=object)
+    tl = SimpleNamespace(constexpr=object, tensor=object)
 
 # The interpreter is chosen when Triton is imported, so this is read once too.
 INTERPRETED = AVAILABLE and os.environ.get("TRITON_INTERPRET", "0") == "1"

@@ -33,9 +33,7 @@ def _kept(cell: Cell, inputs: Inputs, impl: str, flat: Sequence[Tensor]) -> list
     """What run_backward wants, picked from a forward's flat result."""
     held = kept_in_outputs(cell, inputs.x, inputs.weight, impl)
     extra = iter(flat[len(cell.outputs) + len(cell.state) + len(inputs.traces) :])
-    return [
-        flat[cell.outputs.index(i)] if inside else next(extra) for i, inside in zip(cell.kept, held, strict=True)
-    ]
+    return [flat[cell.outputs.index(i)] if inside else next(extra) for i, inside in zip(cell.kept, held, strict=True)]
 
 
 class _Sequence(torch.autograd.Function):
@@ -80,9 +78,8 @@ class _Sequence(torch.autograd.Function):
 
 def apply(cell: Cell, inputs: Inputs, impl: str, keep: bool, attached: tuple[bool, ...]) -> tuple[Tensor, ...]:
     """The plain route: outputs, final state, final traces."""
-    return _Sequence.apply(
-        cell, impl, keep, attached, inputs.resets, inputs.x, inputs.weight, *inputs.params, *inputs.state, *inputs.traces
-    )
+    tensors = (*inputs.params, *inputs.state, *inputs.traces)
+    return _Sequence.apply(cell, impl, keep, attached, inputs.resets, inputs.x, inputs.weight, *tensors)
 
 
 _REGISTERED: dict[str, Any] = {}  # operators live as long as the process; a module loaded twice finds its own
@@ -195,12 +192,8 @@ def _register(cell: Cell, title: str) -> Any:
         rows, length, _, width = x.shape
         o = len(cell.outputs)
         d_outputs = [g if g is not None else x.new_zeros(rows, length, width) for g in grads[:o]]
-        d_last = [
-            g if g is not None else x.new_zeros(rows, width, dtype=compute_dtype(x)) for g in grads[o : o + k]
-        ]
-        flat = backward_op(
-            x, params, weight, state, traces, resets, kept, d_outputs, d_last, ctx.impl, ctx.attached
-        )
+        d_last = [g if g is not None else x.new_zeros(rows, width, dtype=compute_dtype(x)) for g in grads[o : o + k]]
+        flat = backward_op(x, params, weight, state, traces, resets, kept, d_outputs, d_last, ctx.impl, ctx.attached)
         has = weight is not None
         d_state = flat[1 + p + has :]
         return (

@@ -9,6 +9,7 @@ from ._triton import INTERPRETED
 from .cell import Backward, Cell, Forward, Inputs, previous
 
 WARPS = {"forward": 4, "backward": 8}
+WIDE = 8192  # channels of all rows from which half as many programs, twice as wide, are faster; measured on an H100
 SCAN_TILES = {  # steps, channels, warps
     "scan_forward": (64, 16, 4),
     "scan_backward": (64, 16, 4),
@@ -35,7 +36,7 @@ def refusal(cell: Cell, x: Tensor, weight: Tensor | None) -> str | None:
 def kept_dtype(cell: Cell, index: int, weight: Tensor | None) -> torch.dtype:
     """float32; the dtype of the weight for what only the recurrent product reads."""
     if weight is not None and index == cell.recurrent and not cell.pointwise[index]:
-        return weight.dtype
+        return _operand_dtype(weight)
     return torch.float32
 
 
@@ -83,7 +84,7 @@ def backward(
 ) -> Backward:
     """One GEMM for R y of every step, one launch back over time, one GEMM a gate for the gradient of R."""
     x = inputs.x.contiguous()
-    rows, length, count, width = x.shape
+    rows, length, _, width = x.shape
     role = "scan_backward" if _scans(cell) else "backward"
     kernel = cell.kernels[role]
     hoisted = inputs.hoist(cell)
@@ -91,13 +92,13 @@ def backward(
     own = cell.shared.count(False)
     weight, y, recurrent = None, None, []
     if inputs.weight is not None and cell.recurrent is not None:
-        weight = inputs.weight.contiguous()
+        weight = _operand(inputs.weight)
         y = new[cell.recurrent]  # what every step multiplied
         if cell.recurrent not in cell.before:
             y = previous(cell, cell.recurrent, inputs, y).to(weight.dtype)
         heads, gates, head_width, _ = weight.shape
         maps = weight.view(heads, gates * head_width, head_width).transpose(1, 2)
-        recurrent = [_rows(y, heads) @ maps]  # [N, B·T, gates·D]
+        recurrent = [_product(_rows(y, heads), maps)]  # [N, B·T, gates·D]
     d_x = torch.empty_like(x)
     d_r = torch.empty(rows, length, own, width, dtype=x.dtype, device=x.device)
     d_start = tuple(torch.empty(rows, width, dtype=torch.float32, device=x.device) for _ in cell.state)
@@ -108,7 +109,7 @@ def backward(
         x,
         _mask(inputs),
         *recurrent,
-        *([_operand(weight)] if weight is not None else []),
+        *([weight] if weight is not None else []),
         *(h.contiguous() for h in hoisted),
         *(inputs.state[i].contiguous() for i in pointwise if i not in cell.before),
         *(new[i] for i in pointwise),
@@ -124,7 +125,9 @@ def backward(
         HAS_RESETS=inputs.resets is not None,
         **tile,
     )
-    d_weight = _weight_gradient(cell, weight, d_x, d_r, y) if weight is not None and y is not None else None
+    d_weight = None
+    if weight is not None and y is not None:
+        d_weight = _weight_gradient(cell, weight, d_x, d_r, y).to(inputs.weight.dtype)
     return Backward(d_x, tuple(d.sum(0) for d in d_hoisted), d_weight, d_start)
 
 
@@ -168,6 +171,8 @@ def _tile(inputs: Inputs, role: str) -> tuple[tuple[int, ...], dict[str, object]
     rows, length, _, width = inputs.x.shape
     if role in SCAN_TILES:
         steps, channels, warps = SCAN_TILES[role]
+        if rows * width >= WIDE:
+            channels *= 2
         if INTERPRETED:  # the interpreter walks a scan element by element
             steps, channels = 4, 4
         steps = max(2, min(steps, 1 << (length - 1).bit_length()))
@@ -196,8 +201,25 @@ def _precision(weight: Tensor) -> str:
 
 
 def _operand(weight: Tensor) -> Tensor:
-    """The matrices as the kernel reads them; the interpreter has no bfloat16 dot."""
-    return weight.float() if INTERPRETED and weight.dtype == torch.bfloat16 else weight.contiguous()
+    """The matrices as the kernel reads them."""
+    return weight.to(_operand_dtype(weight)).contiguous()
+
+
+def _operand_dtype(weight: Tensor) -> torch.dtype:
+    """That of the weight; but the interpreter has no bfloat16 dot."""
+    return torch.float32 if INTERPRETED and weight.dtype == torch.bfloat16 else weight.dtype
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """Batched product in float32, as the forward's dot accumulated it.
+
+    Rounded to the operands' dtype it could put the backward on another branch of a maximum than the forward took.
+    """
+    if left.dtype == torch.float32:
+        return left @ right
+    if left.is_cuda and torch.version.hip is None and "dtype" in torch.ops.aten.bmm.overloads():
+        return torch.bmm(left, right, out_dtype=torch.float32)
+    return left.float() @ right.float()
 
 
 def _mask(inputs: Inputs) -> Tensor:

@@ -6,18 +6,18 @@ from ._triton import tl, triton
 
 
 @triton.jit
-def sigmoid(a):
+def sigmoid(a: tl.tensor) -> tl.tensor:
     """1 / (1 + exp(-a))"""
     return 1.0 / (1.0 + tl.exp(-a))
 
 
 @triton.jit
-def tanh(a):
+def tanh(a: tl.tensor) -> tl.tensor:
     """2 sigmoid(2a) - 1: absolute error near 1e-7"""
     return 2.0 / (1.0 + tl.exp(-2.0 * a)) - 1.0
 
 
 @triton.jit
-def log_sigmoid(a):
+def log_sigmoid(a: tl.tensor) -> tl.tensor:
     """log sigmoid(a), without overflow on either side"""
     return tl.minimum(a, 0.0) - tl.log(1.0 + tl.exp(-tl.abs(a)))

@@ -48,7 +48,8 @@ def backward(
     driven = [torch.zeros(rows, length, width, dtype=dtype, device=x.device) for _ in range(k)]
     for i, d in zip(cell.outputs, d_outputs, strict=True):
         driven[i] = driven[i] + d.to(dtype).flip(1)
-    driven = [torch.cat([d[:, :1] + e.to(dtype)[:, None], d[:, 1:]], dim=1) for d, e in zip(driven, d_last, strict=True)]
+    for d, final in zip(driven, d_last, strict=True):
+        d[:, 0] += final.to(dtype)
     adjoint = [d.flip(1) for d in _scan(turned, driven, flags)]
     new = dict(zip(cell.kept, kept, strict=True))
     before = [previous(cell, i, inputs, new[i]) if i in new else torch.zeros_like(adjoint[i]) for i in range(k)]
@@ -69,7 +70,8 @@ def _affine(cell: Cell, inputs: Inputs, dtype: torch.dtype) -> tuple[Matrix, lis
     assert cell.affine is not None
     x = inputs.x.to(dtype)
     k = len(cell.state)
-    found = [v if isinstance(v, Tensor) else x.new_full((1,), v) for v in cell.affine(*x.unbind(2), *inputs.hoist(cell))]
+    found = cell.affine(*x.unbind(2), *inputs.hoist(cell))
+    found = [v if isinstance(v, Tensor) else x.new_full((1,), v) for v in found]
     entries, offset = found[: k * k], found[k * k :]
     shape = (x.shape[0], x.shape[1], x.shape[3])
     if any(a.dim() == 3 for a in entries):

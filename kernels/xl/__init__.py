@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .memory import relative_positions as relative_positions
+from .memory import xl_context as xl_context
 from .memory import xl_memory as xl_memory
 from .reference import xl_attention_reference as xl_attention_reference
 from .sequence import xl_attention as xl_attention

@@ -39,3 +39,15 @@ def xl_memory(x: Tensor, mem: Tensor, fill: Tensor, segments: Tensor | None = No
     rows = torch.cat([mem.detach(), x.detach().to(mem.dtype)], 1)[:, steps:]
     real = torch.arange(slots, device=x.device) >= slots - fill[:, None]
     return torch.where(real[..., None], rows, 0), fill
+
+
+def xl_context(x: Tensor, mem: Tensor, segments: Tensor | None = None) -> Tensor:
+    """What keys and values are projected from: the remembered inputs, then the new ones: [B, M+T, H] in x's dtype.
+
+    No gradient goes into the memory. A memory that a reset at the first step cuts off is read as zeros, so that a
+    NaN in
+    it reaches no gradient of the projections either."""
+    mem = mem.detach().to(x.dtype)
+    if segments is not None:
+        mem = torch.where((segments[:, 0] > 0)[:, None, None], 0, mem)
+    return torch.cat([mem, x], 1)

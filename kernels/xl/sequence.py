@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..opaque import opaque
 from ..precision import accumulate_dtype
 from ..segments import finite_rows, segment_starts, tainted
 
@@ -19,6 +20,12 @@ MIN_BLOCK = 64  # smaller blocks would waste matrix products when the memory is 
 HIDDEN = -1  # the segment of a slot which is not real
 
 
+def _shape_only(q: Tensor, *operands: object) -> Tensor:
+    return torch.empty(q.shape, dtype=q.dtype, device=q.device)
+
+
+# The number of blocks follows from T: traced, every T would be another graph.
+@opaque("xl_attention", _shape_only)
 def xl_attention(
     q: Tensor,
     k: Tensor,

@@ -108,9 +108,28 @@ def test_expand_names_origins() -> None:
     """B8: every value and where it came from."""
     spec = apply_overrides(parse("set XLCore.mem_len = 3\nX^(n_heads=2)"), [RouterConfig(d_key=8)])
     found = {e.path.rsplit(".", 1)[-1]: e.origin for e in expand(spec, 64)}
-    assert found["n_heads"] == "option"
+    assert found["n_heads"] == "option at 2:4"
     assert found["mem_len"] == "set at 1:1"
     assert found["use_axon_qkv"] == "token X^"
     assert found["head_dim"] == "inferred"
     assert found["d_key"] == "override"
     assert found["use_bias"] == "default"
+
+
+def test_expand_tells_text_from_python() -> None:
+    """B8: what a text says has its place; what Python said is `config`; neither is taken for the other."""
+    text = (
+        "let Q = preup(mlstm(num_heads=8), proj_factor=1.5)\nset XLCore.mem_len = 64\n"
+        "AX^Q{top_k=2, alpha_init=0.5} | M@adapter(bottleneck=8) / tissue 4x4 {slstm: 1} r=2 with d_hidden=64 adapter_rank=2"
+    )
+    entries = expand(parse(text))
+    assert not [e for e in entries if e.origin == "config"]
+    found = {e.path: e.origin for e in entries}
+    assert found["scaffolds[0].experts[2].proj_factor"] == "option at 1:35"
+    assert found["scaffolds[2].tissue.radius"] == "option at 3:81"
+    assert found["scaffolds[2].tissue.width"].startswith("tissue at 3:")
+    assert found["cuts"] == "`|` in the pattern"
+    made = CortexStackConfig(d_hidden=64, scaffolds=[PostUpScaffoldConfig(core=XLCoreConfig(mem_len=3))])
+    origins = {e.path: e.origin for e in expand(made)}
+    assert origins["scaffolds[0].core.mem_len"] == origins["d_hidden"] == "config"
+    assert origins["scaffolds[0].proj_factor"] == "default"

@@ -76,7 +76,10 @@ FIXABLE = [
     "mlstn", "A x2 x3 / M", "Axm", "X(mem_len=-1)", "X(mem_len=true)", "A(activation=rel)", "preup()",
     "let Q = AX\nA", "set XLCor.mem_len = 64\nX", "set XLCore.memlen = 64\nX", "A^", "A / X with num_layers=3",
     "AX{topk=1}", "A with d_hiden=64", "tissue 4x4 {slstm: 1} radus=2", "tissue_layer(3)", "A\u200b X", "X^^", "a",
-    "A@adapter(botleneck=3)", "tissue 4x4 {slstm: 1} mode=steam", "A\n/ X", "AXMS M^",
+    "A@adapter(botleneck=3)", "tissue 4x4 {slstm: 1} mode=steam", "A\n/ X", "AXMS M^", "recipe:xlstm_7_2", " recipe:gtrx ",
+    "X with d_hidden=250", "XXS / AM with d_hidden=125", "AgX(n_heads=5)\nM(num_heads=3)@preup(1.37) with d_hidden=100",
+    "preup(stack(X, M))@adapter with post_norm=false d_hidden=33", "AX{top_k=3} with d_hidden=8",
+    "stack trunk = AX with d_hidden=6", "A x3000 / X(n_heads=7) M(num_heads=5) with d_hidden=64",
 ]  # fmt: skip
 
 
@@ -203,3 +206,18 @@ def test_explain_unknown_code() -> None:
     with pytest.raises(KeyError, match="did you mean"):
         explain("E3O1")
     assert "AX" in explain("e206")
+
+
+def test_no_width_suits() -> None:
+    """E502: heads that no near width divides give no fix, and soon."""
+    text = "\n".join(["A"] * 3000 + ["X(n_heads=5000)"])
+    found = check(text, d_hidden=64)
+    assert [d.code for d in found] == ["E502"]
+    assert found[0].fix is None
+
+
+def test_width_of_the_call() -> None:
+    """E502: a `d_hidden` that is not in the text is told, and cannot be mended there."""
+    (found,) = check("X", d_hidden=250)
+    assert found.fix is None
+    assert found.help == "the nearest `d_hidden` that suits the whole stack is 252"

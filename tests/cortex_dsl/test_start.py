@@ -8,6 +8,7 @@ import sys
 
 import lark
 import pytest
+from lark.exceptions import LexError
 
 from cortexc.cortex_dsl import _table
 from cortexc.cortex_dsl.grammar_build import build, fingerprint, grammar_text
@@ -53,6 +54,13 @@ def test_grammar_has_no_conflicts(caplog: pytest.LogCaptureFixture) -> None:
     finally:
         lark.logger.setLevel(old)
         lark.logger.removeHandler(caplog.handler)
+
+
+def test_grammar_is_strict() -> None:
+    """No two terminals can match the same text where both may stand, and no reduction is chosen for us."""
+    build(grammar_text(), strict=True)
+    with pytest.raises(LexError, match="Collision"):
+        lark.Lark('start: A | B\nA: "a"+\nB: /a+/\n', parser="lalr", strict=True)
 
 
 def test_new_lines_do_not_look_ahead() -> None:

@@ -1,14 +1,14 @@
 """What the contract tests share: small stacks, masks, cuts, and the comparison of whole runs.
 
-A stack of every kind is built once per backend and dtype; its parameters are moved off their starting point, since zeros
-and ones at the start (recurrent matrices, output maps) would hide mistakes.
+A stack of every kind is built once per backend and dtype; its parameters are moved off their starting point, since
+zeros and ones at the start (recurrent matrices, output maps) would hide mistakes.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 
 import torch
 from tensordict import TensorDict
@@ -37,7 +37,7 @@ CUTS = ("whole", "halves", "one+rest", "random", "steps")
 State = TensorDict | None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _source(pattern: str) -> dict[str, Tensor]:
     """One set of weights for a pattern, which all backends and dtypes share."""
     torch.manual_seed(1)

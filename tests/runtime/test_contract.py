@@ -1,4 +1,5 @@
-"""The contract of every stack (spec §1), as a matrix of tokens × backends × dtypes × cuts × resets. Covers U2-U8, U15, W4."""
+"""The contract of every stack (spec §1), as a matrix of tokens × backends × dtypes × cuts × resets. Covers U2-U8,
+U15, W4."""
 
 from __future__ import annotations
 
@@ -145,7 +146,9 @@ def test_reset_is_a_fresh_start(name: str, kind: str) -> None:
     expected, expected_state = stack(x, warm, resets=m)
     for y, state in (stack(x, warm, resets=first), stack(x, stack.reset_state(warm, first))):
         assert torch.equal(y, expected)
-        assert all(torch.equal(a, b) for a, b in zip(leaves(state).values(), leaves(expected_state).values(), strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(leaves(state).values(), leaves(expected_state).values(), strict=True)
+        )
     fresh, _ = stack(x)
     assert torch.equal(fresh[first], expected[first])
     assert torch.equal(fresh, stack(x, TensorDict({}, batch_size=[ROWS]))[0])

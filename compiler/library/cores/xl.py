@@ -31,20 +31,28 @@ def xl(b: Builder, cfg: XLCoreConfig, x: Ref) -> Ref:
 
     def heads_of(source: Ref, pair: tuple[Ref, Ref | None], hint: str) -> Ref:
         weight, bias = pair
-        return b.op("unflatten", b.op("linear", source, weight, *([bias] if bias else [])), sizes=(heads, width), hint=hint)
+        return b.op(
+            "unflatten", b.op("linear", source, weight, *([bias] if bias else [])), sizes=(heads, width), hint=hint
+        )
 
     q = heads_of(x, wq, "q")
     if b.step:
         # The M remembered rows are never projected: W_k and W_v are moved to the query's side.
         (out,) = b.temporal("xl", x, q, mem, fill, *wk, *wv, rel, u, v_bias, hints=("attended",))
     else:
-        context = b.op("xl_context", mem, x)
+        context = b.op("xl_context", x, mem, b.mask())
         k, v = heads_of(context, wk, "k"), heads_of(context, wv, "v")
         (out,) = b.temporal("xl_attention", q, k, v, rel, u, v_bias, fill, hints=("attended",))
     mem_after, fill_after = b.temporal("xl_memory", x, mem, fill, hints=("mem", "fill"))
     b.carry(mem, mem_after)
     b.carry(fill, fill_after)
     return b.linear(
-        "o_proj", b.op("flatten", out, join=2), x.width, bias=cfg.use_bias,
-        rule="uniform", args=(-fan, fan), bias_rule="constant", bias_args=(0,),
+        "o_proj",
+        b.op("flatten", out, join=2),
+        x.width,
+        bias=cfg.use_bias,
+        rule="uniform",
+        args=(-fan, fan),
+        bias_rule="constant",
+        bias_args=(0,),
     )

@@ -10,8 +10,8 @@ With u = RMSNorm(x), Δ_e = Scaffold_e(u) - u:
     out     = x + α_main r + α_col W_2 GELU(W_1 r)
 
 The mixer's maps are linear and the same for every expert, so Σ_e α_e Mixer(Δ)_e = W_o W_v Σ_f β_f Δ_f with
-β_f = Σ_e α_e A_ef, and (W_q u + b_e)·W_k Δ_f = (W_kᵀ W_q u + W_kᵀ b_e)·Δ_f: no product per expert is left. The reference
-backend (``b.plain``) computes the equations as they stand.
+β_f = Σ_e α_e A_ef, and (W_q u + b_e)·W_k Δ_f = (W_kᵀ W_q u + W_kᵀ b_e)·Δ_f: no product per expert is left. The
+reference backend (``b.plain``) computes the equations as they stand.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def column(b: Builder, cfg: ColumnScaffoldConfig, x: Ref) -> Ref:
     r = mix(b, cfg, x, u, outputs, logits)
     head = b.at("head")
     inner = head.linear("fc1", r, 2 * x.width)
-    corrected = head.linear("fc2", b.op("gelu", inner), x.width, rule="constant", args=(0,), bias_rule="constant", bias_args=(0,))
+    corrected = head.linear(
+        "fc2", b.op("gelu", inner), x.width, rule="constant", args=(0,), bias_rule="constant", bias_args=(0,)
+    )
     main = b.param("alpha_main", (), "constant", cfg.alpha_init)
     col = b.param("alpha_col", (), "constant", cfg.alpha_init)
     return x + r * main + corrected * col

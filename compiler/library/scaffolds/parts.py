@@ -31,7 +31,9 @@ def pre_up(b: Builder, cfg: object, x: Ref) -> Ref:
     """The transformed path of PreUp and PreUpGated, before it is joined to x."""
     inner = int(cfg.proj_factor * x.width)  # type: ignore[attr-defined]
     core = cfg.core  # type: ignore[attr-defined]
-    a, z = b.ops("split", b.linear("in_proj", b.layer_norm("norm", x), 2 * inner), sizes=(inner, inner), hints=("a", "z"))
+    a, z = b.ops(
+        "split", b.linear("in_proj", b.layer_norm("norm", x), 2 * inner), sizes=(inner, inner), hints=("a", "z")
+    )
     active = b.op("silu", a, hint="active")
     # An mLSTM has its own convolution and activation in front, so it takes the raw branch.
     raw = class_name(core) == "mLSTMCore" and not core.use_axon_qkv

@@ -14,7 +14,9 @@ from typer.exceptions import TyperException
 from .bench import bench
 from .compile import compile_pattern
 from .doctor import doctor, package_version
-from .language import check, expand, explain, fmt, tokens
+from .fmt import fmt
+from .language import check, expand, explain, recipes, tokens
+from .lsp import lsp
 from .output import ExitCode, UserError, say
 from .show import show
 
@@ -97,7 +99,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("compile")(compile_pattern)
-for verb in (show, bench, doctor, check, fmt, expand, tokens, explain):
+for verb in (show, bench, doctor, check, fmt, expand, tokens, recipes, explain, lsp):
     app.command()(verb)
 
 

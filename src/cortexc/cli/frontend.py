@@ -4,16 +4,29 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from .source import PatternArgument, PatternText, read_sound
+
 if TYPE_CHECKING:
     from ..compiler.artifact import Artifact
     from ..cortex_dsl import CortexStackConfig
+
+__all__ = [
+    "DEFAULT_WIDTH",
+    "Backend",
+    "BackendOption",
+    "Dtype",
+    "DtypeOption",
+    "HiddenOption",
+    "PatternArgument",
+    "build_artifact",
+    "read_spec",
+]
 
 Backend = Literal["auto", "reference", "eager", "inductor", "triton"]
 Dtype = Literal["float32", "bfloat16", "float16", "float64"]
 
 DEFAULT_WIDTH = 256
 
-PatternArgument = Annotated[str, typer.Argument(help='A pattern, such as "AXMS x4".', show_default=False)]
 HiddenOption = Annotated[
     int | None,
     typer.Option("--d-hidden", min=1, help="Width of input and output; 256 unless the pattern says otherwise."),
@@ -24,17 +37,24 @@ BackendOption = Annotated[
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", metavar="NAME", help="float32, bfloat16, float16 or float64.")]
 
 
-def read_spec(pattern: str, d_hidden: int | None) -> "CortexStackConfig":
+def read_spec(pattern: str, d_hidden: int | None, *, allow_import: bool = False) -> "CortexStackConfig":
     """Text in, a spec with every size filled in out; errors point into the text."""
-    from ..cortex_dsl import parse, resolve
-
-    spec = parse(pattern)
-    return resolve(spec, d_hidden=d_hidden or spec.d_hidden or DEFAULT_WIDTH)
+    return read_sound(pattern, d_hidden, allow_import=allow_import)[1]
 
 
 def build_artifact(pattern: str, *, d_hidden: int | None, backend: Backend, dtype: Dtype) -> "Artifact":
     """Text in, every generated file out; nothing is written and torch is not imported."""
-    spec = read_spec(pattern, d_hidden)
+    written, spec = read_sound(pattern, d_hidden)
     from ..compiler import build
 
-    return build(spec, backend=backend, dtype=dtype, pattern=pattern)
+    return build(spec, backend=backend, dtype=dtype, pattern=_one_line(pattern, written))
+
+
+def _one_line(pattern: str, spec: "CortexStackConfig") -> str:
+    """What the report calls the stack: the pattern as typed; for a file or a recipe, the canonical text."""
+    named = isinstance(pattern, PatternText) and pattern.source != "<pattern>"
+    if not named and "\n" not in pattern and not pattern.lstrip().startswith("recipe:"):
+        return str(pattern)
+    from ..cortex_dsl import format_spec
+
+    return format_spec(spec)

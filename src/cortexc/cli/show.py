@@ -1,38 +1,41 @@
-"""`cortexc show`: a pattern at any stage on its way to code."""
+"""`cortexc show`: a pattern as a picture, or at any stage on its way to code."""
 
 from typing import Annotated, Literal
 
 import typer
 
-from .frontend import BackendOption, DtypeOption, HiddenOption, PatternArgument, build_artifact
+from .frontend import BackendOption, DtypeOption, HiddenOption, build_artifact, read_spec
 from .output import JsonFlag, emit_json, say
+from .source import ImportFlag, PatternArgument, pattern_text
 
 Stage = Literal["ast", "spec", "graph", "plan", "code", "kernels"]
+Format = Literal["tree", "mermaid", "json"]
 
 
 def show(
     pattern: PatternArgument,
+    format_: Annotated[
+        Format, typer.Option("--format", metavar="FORMAT", help="tree, mermaid or json: the layers and experts.")
+    ] = "tree",
     stage: Annotated[
-        Stage, typer.Option("--stage", metavar="STAGE", help="ast, spec, graph, plan, code or kernels.")
-    ] = "graph",
+        Stage | None,
+        typer.Option("--stage", metavar="STAGE", help="Instead: ast, spec, graph, plan, code or kernels."),
+    ] = None,
     d_hidden: HiddenOption = None,
     backend: BackendOption = "auto",
     dtype: DtypeOption = "float32",
+    allow_import: ImportFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Print what a pattern is at one stage: tree, spec, graph, plan or generated code."""
-    if stage == "ast":
-        from ..cortex_dsl import parse_ast
-
-        texts = {"ast": parse_ast(pattern).pretty()}
+    """Print what a pattern is: its layers as a tree, a Mermaid chart or JSON, or one stage of the compiler."""
+    if stage is not None:
+        texts = _stage(pattern, stage, d_hidden, backend, dtype)
     else:
-        artifact = build_artifact(pattern, d_hidden=d_hidden, backend=backend, dtype=dtype)
-        if stage == "code":
-            texts = {"module.py": artifact.files["module.py"]}
-        elif stage == "kernels":
-            texts = {p: text for p, text in artifact.files.items() if p.startswith("kernels/") and text.strip()}
-        else:
-            texts = {stage: artifact.stages[stage]}
+        from ..cortex_dsl import mermaid, tree
+
+        spec = read_spec(pattern, d_hidden, allow_import=allow_import)
+        draw = {"tree": tree, "mermaid": mermaid, "json": lambda s: s.model_dump_json(indent=2)}[format_]
+        texts = {format_: draw(spec)}
     if json_output:
         emit_json("show", {"pattern": pattern, "stage": stage, "files": texts})
         return
@@ -42,3 +45,18 @@ def show(
         if len(texts) > 1:
             say(f"# ---- {path}", style="bold")
         say(text.rstrip("\n"))
+
+
+def _stage(pattern: str, stage: Stage, d_hidden: int | None, backend: BackendOption, dtype: DtypeOption) -> dict[str, str]:
+    """The texts of one stage, by file."""
+    if stage == "ast":
+        from ..cortex_dsl import parse_ast
+
+        text = pattern_text(pattern)
+        return {"ast": parse_ast(text, source=text.source).pretty()}
+    artifact = build_artifact(pattern, d_hidden=d_hidden, backend=backend, dtype=dtype)
+    if stage == "code":
+        return {"module.py": artifact.files["module.py"]}
+    if stage == "kernels":
+        return {p: text for p, text in artifact.files.items() if p.startswith("kernels/") and text.strip()}
+    return {stage: artifact.stages[stage]}

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from cortexc.compiler.library.recurrences import axon, gru, lstm, slstm
 from cortexc.compiler.recurrence import State, analyse, cost, describe, emit_module, exp, recurrence, where
 from cortexc.compiler.recurrence.expr import leaf

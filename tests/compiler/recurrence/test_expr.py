@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+
 from cortexc.compiler.recurrence import absolute, equal, exp, maximum, minimum, sigmoid, where
 from cortexc.compiler.recurrence.expr import const, leaf, make, substitute
 from cortexc.compiler.recurrence.gradient import gradient
@@ -41,7 +42,7 @@ def test_equal_formulas_are_one_object():
         (A * 1, A),
         (A - 0, A),
         (A / 1, A),
-        (-(-A), A),
+        (-make("neg", A), A),
         (0 - A, -A),
         (A + -B, A - B),
         (A - -B, A + B),

@@ -11,10 +11,11 @@ from types import ModuleType
 
 import pytest
 import torch
+from torch import Tensor
+
 from cortexc.compiler.library.recurrences import axon, gru, lstm, slstm
 from cortexc.compiler.recurrence import Recurrence, State, emit_module, log, maximum, recurrence, sigmoid, tanh, where
 from cortexc.kernels.recurrence import RecurrenceOp
-from torch import Tensor
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

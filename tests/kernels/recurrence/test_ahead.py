@@ -19,7 +19,8 @@ spec = importlib.util.spec_from_file_location("generated", sys.argv[1])
 module = importlib.util.module_from_spec(spec)
 sys.modules["generated"] = module
 spec.loader.exec_module(module)
-target = GPUTarget(*{"cuda80": ("cuda", 80, 32), "cuda90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}[sys.argv[2]])
+targets = {"cuda80": ("cuda", 80, 32), "cuda90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
+target = GPUTarget(*targets[sys.argv[2]])
 for role, kernel in module.KERNELS.items():
     names = kernel.function.arg_names
     assert set(names) == set(kernel.signature) | set(kernel.constants), role
@@ -31,12 +32,13 @@ for role, kernel in module.KERNELS.items():
 """
 
 
+@pytest.mark.parametrize("cell", ["slstm", "gru", "axon", "leaky"])  # every form of kernel
 @pytest.mark.parametrize("target", ["cuda80", "cuda90", "gfx942"])
-def test_compiles(name, modules, target):
+def test_compiles(cell, modules, target):
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    path = modules[name].__file__
+    path = modules[cell].__file__
     done = subprocess.run(
         [sys.executable, "-c", COMPILE, path, target], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("compiled") == len(modules[name].KERNELS)
+    assert done.stdout.count("compiled") == len(modules[cell].KERNELS)

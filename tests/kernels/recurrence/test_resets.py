@@ -64,9 +64,7 @@ def test_reset_is_a_fresh_start(name, ops, case, impl):
     op = ops[name]
     call = case(op, resets="first").to(torch.float32)
     outputs, last, traces = op.sequence(*call.args(), impl=impl)
-    fresh = op.sequence(
-        call.x, call.params, call.weight, None, op.initial_traces(2, 6, call.x), None, impl=impl
-    )
+    fresh = op.sequence(call.x, call.params, call.weight, None, op.initial_traces(2, 6, call.x), None, impl=impl)
     for a, b in zip((*outputs, *last, *traces), (t for part in fresh for t in part), strict=True):
         assert_close(a, b)
     for gradient in torch.autograd.grad([sum(y.sum() for y in outputs)], call.state):

@@ -1,0 +1,237 @@
+"""Recording: calls of one shape as CUDA graphs, made by themselves and used only when that is safe.
+
+A deep stack of small layers launches thousands of kernels a call, and on a GPU the launching takes longer than the
+work.
+When a call of the same kind (shapes, dtypes, gradients wanted, autocast, …) comes for the third time, its launches are
+recorded, forward and backward, and later calls replay them. Results are copied out, so they belong to the caller.
+
+A recording holds the intermediate values of one forward at a time. A second forward before the backward of the first
+therefore runs unrecorded, as do calls inside torch.compile or another capture, and calls whose parameters are not where
+they were. ``CORTEXC_RECORD=0`` turns recording off.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .state import Leaves
+
+if TYPE_CHECKING:
+    from .module import CompiledStack
+
+AFTER = 3  # a kind of call is recorded when it comes this often
+KEPT = 8  # recordings of one stack; each holds the memory of one forward
+WARM_UP = 2  # runs on a side stream before a capture: kernels compile, libraries allocate their workspaces
+
+Run = Callable[[Tensor, Leaves, "Tensor | None"], tuple[Tensor, Leaves]]
+
+
+def enabled(x: Tensor) -> bool:
+    """Whether a call may be recorded at all."""
+    return (
+        x.is_cuda
+        and x.numel() > 0
+        and os.environ.get("CORTEXC_RECORD", "1") != "0"
+        and not torch.compiler.is_compiling()
+        and not torch.cuda.is_current_stream_capturing()
+        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+class Recorder:
+    """The recordings of one stack."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Hashable, int] = {}
+        self._recordings: dict[Hashable, Recording] = {}
+
+    def find(self, stack: CompiledStack, x: Tensor, leaves: Leaves, mask: Tensor | None) -> Recording | None:
+        """A recording that this call may use; makes one when the kind of call has come often enough."""
+        key = _kind_of_call(x, leaves, mask)
+        found = self._recordings.get(key)
+        if found is not None:
+            if found.addresses != _addresses(stack):
+                del self._recordings[key]  # parameters were moved, replaced or frozen since
+                return None
+            return None if found.busy() else found
+        self._seen[key] = self._seen.get(key, 0) + 1
+        if self._seen[key] < AFTER or len(self._recordings) >= KEPT:
+            return None
+        self._recordings[key] = made = Recording(stack, x, leaves, mask)
+        return made
+
+
+def _kind_of_call(x: Tensor, leaves: Leaves, mask: Tensor | None) -> Hashable:
+    return (
+        x.shape,
+        x.dtype,
+        x.device,
+        mask is None,
+        torch.is_grad_enabled(),
+        x.requires_grad,
+        tuple(leaf.requires_grad for leaf in leaves),
+        torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda"),
+        torch.backends.cuda.matmul.allow_tf32,
+        torch.are_deterministic_algorithms_enabled(),
+    )
+
+
+def _addresses(stack: CompiledStack) -> tuple[tuple[int, bool], ...]:
+    return tuple((p.data_ptr(), p.requires_grad) for p in stack.parameters())
+
+
+class _Ticket:
+    """One forward whose intermediate values the recording still holds."""
+
+    def __init__(self) -> None:
+        self.done = False
+
+
+class Recording:
+    """One kind of call, recorded. ``__call__`` replays it."""
+
+    def __init__(self, stack: CompiledStack, x: Tensor, leaves: Leaves, mask: Tensor | None) -> None:
+        self.addresses = _addresses(stack)
+        self.grad = torch.is_grad_enabled()
+        self._ticket: weakref.ref[_Ticket] | None = None
+        self.x = x.detach().clone().requires_grad_(x.requires_grad)
+        self.mask = None if mask is None else mask.clone()
+        self.leaves = tuple(leaf.detach().clone().requires_grad_(leaf.requires_grad) for leaf in leaves)
+        named = {n: p for n, p in stack.named_parameters() if p.requires_grad}
+        # Aliases of the same memory: an earlier backward may have tied the parameters themselves to another stream.
+        self.params = {n: p.detach().requires_grad_() for n, p in named.items()}
+
+        def run() -> tuple[Tensor, ...]:
+            args = (self.x, self.leaves, self.mask)
+            y, after = torch.func.functional_call(stack, self.params, args, {"flat": True, "record": False})
+            return (y, *after)
+
+        self._record(run)
+
+    def _record(self, run: Callable[[], tuple[Tensor, ...]]) -> None:
+        self.inputs = [t for t in (self.x, *self.leaves, *self.params.values()) if t.requires_grad] if self.grad else []
+        side = torch.cuda.Stream(self.x.device)
+        side.wait_stream(torch.cuda.current_stream(self.x.device))
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP):
+                outs = run()
+                self._wanted = [i for i, o in enumerate(outs) if o.requires_grad]
+                if self._wanted:
+                    self._differentiate(outs, [torch.zeros_like(outs[i]) for i in self._wanted])
+                del outs
+        torch.cuda.current_stream(self.x.device).wait_stream(side)
+        self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.forward):
+            outs = run()
+        self.grads_out = [torch.zeros_like(outs[i]) for i in self._wanted]
+        if self._wanted:
+            with torch.cuda.graph(self.backward, pool=self.forward.pool()):
+                found = self._differentiate(outs, self.grads_out)
+                # All gradients in one buffer, so that handing them out is one copy and not one a parameter.
+                self.flat = torch.cat([g.reshape(-1).to(self.x.dtype) for g in found if g is not None])
+            self._sizes = [(None if g is None else g.shape) for g in found]
+        self.outs = tuple(o.detach() for o in outs)
+
+    def _differentiate(self, outs: Sequence[Tensor], grads: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+        wanted = [outs[i] for i in self._wanted]
+        return torch.autograd.grad(wanted, self.inputs, grads, allow_unused=True)
+
+    def busy(self) -> bool:
+        """Whether the values of an earlier forward are still waiting for their backward."""
+        ticket = self._ticket() if self._ticket is not None else None
+        return ticket is not None and not ticket.done
+
+    def __call__(self, stack: CompiledStack, x: Tensor, leaves: Leaves, mask: Tensor | None) -> tuple[Tensor, Leaves]:
+        if not self._wanted:
+            y, *after = self.replay(x, leaves, mask)
+            return y, tuple(after)
+        # Only what requires grad goes through autograd by name; the rest is copied inside.
+        params = [p for p in stack.parameters() if p.requires_grad]
+        y, *after = _Replay.apply(self, mask, len(leaves), x, *leaves, *params)
+        return y, tuple(after)
+
+    @torch.no_grad()
+    def replay(self, x: Tensor, leaves: Leaves, mask: Tensor | None) -> tuple[Tensor, ...]:
+        self.x.copy_(x)
+        copy_all(self.leaves, leaves)
+        if self.mask is not None and mask is not None:
+            self.mask.copy_(mask)
+        self.forward.replay()
+        return clone_all(self.outs)
+
+    @torch.no_grad()
+    def replay_backward(self, grads: Sequence[Tensor | None]) -> list[Tensor | None]:
+        for place, i in enumerate(self._wanted):
+            g = grads[i]
+            if g is None:
+                self.grads_out[place].zero_()
+            else:
+                self.grads_out[place].copy_(g)
+        self.backward.replay()
+        flat, at = self.flat.clone(), 0
+        found: list[Tensor | None] = []
+        for shape in self._sizes:
+            if shape is None:
+                found.append(None)
+                continue
+            found.append(flat[at : at + shape.numel()].view(shape))
+            at += shape.numel()
+        return found
+
+    def issue(self) -> _Ticket:
+        ticket = _Ticket()
+        self._ticket = weakref.ref(ticket)
+        return ticket
+
+
+def copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+    """Copy many tensors in few launches, grouped by dtype."""
+    groups: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+    for target, source in zip(targets, sources, strict=True):
+        pair = groups.setdefault(target.dtype, ([], []))
+        pair[0].append(target.detach())
+        pair[1].append(source.detach())
+    for to, of in groups.values():
+        torch._foreach_copy_(to, of)
+
+
+def clone_all(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Clones that the caller may keep."""
+    made = tuple(torch.empty_like(t) for t in tensors)
+    copy_all(made, tensors)
+    return made
+
+
+class _Replay(torch.autograd.Function):
+    """A recorded forward with its recorded backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, recording: Recording, mask: Tensor | None, count: int, x: Tensor, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        outs = recording.replay(x, tensors[:count], mask)
+        ctx.recording, ctx.ticket, ctx.inputs = recording, recording.issue(), (x, *tensors)
+        ctx.needs = [t.requires_grad for t in (x, *tensors)]
+        ctx.inputs = None
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*(o for i, o in enumerate(outs) if i not in set(recording._wanted)))
+        return outs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        if ctx.ticket.done:
+            raise RuntimeError(
+                "this forward was recorded as a CUDA graph and its backward has run: its values are gone, also with "
+                "retain_graph=True. Run the forward again, or set CORTEXC_RECORD=0"
+            )
+        found = iter(ctx.recording.replay_backward(grads))
+        ctx.ticket.done = True
+        return None, None, None, *(next(found) if need else None for need in ctx.needs)
