@@ -26,7 +26,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--pattern", default="AXMS x4")
-    add("--backends", default="eager,inductor,triton")
+    add("--backends", default="eager,inductor,triton,triton-unrecorded")
     add("--peers", default="cortexcore,cortexcore-compiled,lstm", help="comma-separated, or none")
     add("--modes", default=",".join(MODES))
     add("--d-hidden", type=int, default=256)
@@ -43,12 +43,19 @@ def arguments() -> argparse.Namespace:
 
 
 def contenders(work: Work, backends: str) -> list[tuple[str, Callable[[], nn.Module]]]:
-    """Our backends; the first one lends its weights to the others."""
+    """Our backends (``triton-unrecorded``: without CUDA graphs); the first one lends its weights to the others."""
 
-    def maker(backend: str) -> Callable[[], nn.Module]:
-        return lambda: cortexc.compile(
-            work.pattern, d_hidden=work.d_hidden, backend=backend, dtype=work.torch_dtype, device=work.device
-        )
+    def maker(name: str) -> Callable[[], nn.Module]:
+        backend, _, unrecorded = name.partition("-")
+
+        def make() -> nn.Module:
+            stack = cortexc.compile(
+                work.pattern, d_hidden=work.d_hidden, backend=backend, dtype=work.torch_dtype, device=work.device
+            )
+            stack.record = not unrecorded
+            return stack
+
+        return make
 
     return [(f"cortexc {name}", maker(name)) for name in backends.split(",")]
 

@@ -66,7 +66,7 @@ def _srht_order(p: Tensor, seed: float, permute: float) -> None:
 
 def _srht(width: int, seed: int) -> tuple[Tensor, Tensor]:
     draw = torch.Generator().manual_seed(seed)
-    signs = torch.bernoulli(torch.full((width,), 0.5, device="cpu"), generator=draw) * 2 - 1
+    signs = torch.empty(width, dtype=torch.float32, device="cpu").bernoulli_(0.5, generator=draw) * 2 - 1
     return signs, torch.randperm(width, generator=draw, device="cpu")
 
 

@@ -78,6 +78,7 @@ class CompiledStack(nn.Module):
         self._part: str = manifest["part"]
         self._packs: list[list[str]] = package["layout"]["packs"]
         self.layout = StateLayout(package["layout"]["states"])
+        self.record = True  # whether calls on a GPU may be recorded as CUDA graphs
         self._recorder = Recorder()
         self._load()
 
@@ -127,7 +128,7 @@ class CompiledStack(nn.Module):
 
     def run(self, x: Tensor, leaves: Leaves, mask: Tensor | None, *, record: bool = True) -> tuple[Tensor, Leaves]:
         """The contract on flat, checked operands: what :meth:`forward` does between its conversions."""
-        if record and self.backend in RECORDED and enabled(x):
+        if record and self.record and self.backend in RECORDED and enabled(x):
             recording = self._recorder.find(self, x, leaves, mask)
             if recording is not None:
                 return recording(self, x, leaves, mask)

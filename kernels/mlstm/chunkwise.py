@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..fence import Fence
 from ..opaque import opaque
 from ..precision import accumulate_dtype, full_precision
 from ..segments import finite_rows, segment_starts, tainted
@@ -94,8 +95,11 @@ def _span(
     dtype, steps, width = accumulate_dtype(q, k, v), q.shape[1], q.shape[-1]
     chunks = (steps + chunk_size - 1) // chunk_size
     length = (steps + chunks - 1) // chunks  # equal chunks: at most G - 1 padded steps
-    bad = None
+    bad = fence = None
     if segments is not None:
+        fence = Fence(segments)
+        q, k, v, i, f = fence.inputs(q, k, v, i, f)
+        c, n, m = fence.state(c, n, m)
         (q, k, v, i, f, c, n, m), bad = _sanitise(q, k, v, i, f, c, n, m, segments)
     with full_precision(q):
         pad = chunks * length - steps
@@ -111,9 +115,11 @@ def _span(
         h = h.permute(0, 2, 3, 1, 4).flatten(1, 2)[:, :steps].to(q.dtype)
         c, n = state.split([width, 1], -1)
         m = m[..., None, None]
-    if bad is not None:
+    if bad is not None and fence is not None:
         h = h.masked_fill(bad[0][..., None], float("nan"))
         c, n, m = (s.masked_fill(bad[1], float("nan")) for s in (c, n, m))
+        h = fence.outputs(h)
+        c, n, m = fence.finals(c, n, m)
     return h, c, n, m
 
 

@@ -112,7 +112,7 @@ class RecurrenceOp:
                 raise RuntimeError(reason)
         if impl != "auto":
             return impl
-        if not x.is_cuda or not AVAILABLE or disabled():
+        if not (x.is_cuda or INTERPRETED) or not AVAILABLE or disabled():
             return "torch"
         reason = launch.refusal(self.cell, x, weight)
         if reason is not None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..fence import Fence
 from ..opaque import opaque
 from ..precision import accumulate_dtype
 from ..segments import finite_rows, segment_starts, tainted
@@ -44,8 +45,10 @@ def xl_attention(
     """
     slots, steps, dtype = rel.shape[0] - 1, q.shape[1], q.dtype
     k, v, rel, u, v_bias = (x.to(dtype) for x in (k, v, rel, u, v_bias))
-    bad = None
+    bad = fence = None
     if segments is not None:
+        fence = Fence(segments)
+        q, k, v = fence.inputs(q, k, v)
         q, bad_q = finite_rows(q)
         k, bad_k = finite_rows(k)
         v, bad_v = finite_rows(v)
@@ -70,7 +73,9 @@ def xl_attention(
         scores = scores.masked_fill(window != own, float("-inf"))
     weights = torch.softmax(scores, -1, dtype=accumulate_dtype(scores)).to(dtype)
     y = (weights @ values).flatten(2, 3)[:, :, :steps].permute(1, 2, 0, 3).to(dtype)
-    return y if bad is None else y.masked_fill(bad[..., None], float("nan"))
+    if bad is None or fence is None:
+        return y
+    return fence.outputs(y.masked_fill(bad[..., None], float("nan")))
 
 
 def _windows(x: Tensor, dim: int, slots: int, blocks: int, width: int) -> Tensor:

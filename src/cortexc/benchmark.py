@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from .runtime.errors import CortexWarning
 
-Mode = Literal["forward", "forward+backward", "step"]
-MODES: tuple[Mode, ...] = ("forward", "forward+backward", "step")
+Mode = Literal["forward", "forward+backward", "step", "stepper"]
+MODES: tuple[Mode, ...] = ("forward", "forward+backward", "step", "stepper")
 
 # Relative error (norm of the difference over the norm) that a backend may show against another one.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
@@ -143,6 +143,8 @@ def prepared_call(module: nn.Module, x: Tensor, mode: Mode) -> Callable[[], obje
     with torch.no_grad():
         _, state = module(x[:, : max(1, x.shape[1] // 2)])
     x_t, step = x[:, -1].contiguous(), getattr(module, "step", None) or module
+    if mode == "stepper":
+        return lambda stepper=module.stepper(x.shape[0]): stepper(x_t)  # type: ignore[operator, misc]
 
     def one_step() -> object:
         with torch.no_grad():
@@ -194,6 +196,8 @@ def compare(
             if lent:
                 module.load_state_dict(lent.weights)
             for mode in modes:
+                if mode == "stepper" and not hasattr(module, "stepper"):
+                    continue  # a peer without a step engine
                 progress(f"{name}: {mode}")
                 timings.append(time_mode(module, x, mode, name, rounds=rounds, seconds=seconds))
             with torch.no_grad():

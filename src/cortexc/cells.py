@@ -1,9 +1,9 @@
 """Cells: a scaffold and a core put together, ready to stand in a column. Needs no torch.
 
-    from cortexc.cells import XLCellConfig, default_cells
-    from cortexc.config import XLCoreConfig
+from cortexc.cells import XLCellConfig, default_cells
+from cortexc.config import XLCoreConfig
 
-    layers = [default_cells(), [XLCellConfig(core=XLCoreConfig(mem_len=512))]]
+layers = [default_cells(), [XLCellConfig(core=XLCoreConfig(mem_len=512))]]
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The low-level configs: cores, scaffolds, router, column, stack, adapters, tissue. Needs no torch.
 
-    from cortexc.config import CortexStackConfig, PostUpScaffoldConfig, XLCoreConfig
-    from cortexc.stacks import build_cortex
+from cortexc.config import CortexStackConfig, PostUpScaffoldConfig, XLCoreConfig
+from cortexc.stacks import build_cortex
 
-    stack = build_cortex(CortexStackConfig(d_hidden=64, scaffolds=[PostUpScaffoldConfig(core=XLCoreConfig())]))
+stack = build_cortex(CortexStackConfig(d_hidden=64, scaffolds=[PostUpScaffoldConfig(core=XLCoreConfig())]))
 """
 
 from __future__ import annotations

@@ -53,4 +53,3 @@ def build_cortex_auto_stack(
         raise TypeError("`compile_blocks=` is now called `compile_scaffolds=`")
     cfg = build_cortex_auto_config(d_hidden, num_layers, pattern, **what)
     return build_cortex(cfg, backend=backend, dtype=dtype, device=device)
-

@@ -42,7 +42,16 @@ def probe(folder: Path, *args: str) -> tuple[int, list[str]]:
         ["fmt", "AXMS x4"],
         ["expand", "AXMS x4"],
         ["tokens"],
+        ["tokens", "let Q = M\nQ"],
+        ["recipes"],
         ["explain", "E201"],
+        ["lsp", "--help"],
+        ["check", "recipe:xlstm_7_1"],
+        ["fmt", "--check", "AXMS"],
+        ["fmt", "--diff", "A,X"],
+        ["show", "AXMS x2"],
+        ["show", "AXMS x2", "--format", "mermaid"],
+        ["show", "AXMS x2", "--format", "json"],
         ["show", "AXMS x2", "--stage", "ast"],
         ["show", "AXMS x2", "--stage", "code"],
         ["compile", "AXMS x2", "--d-hidden", "16"],
@@ -51,6 +60,12 @@ def probe(folder: Path, *args: str) -> tuple[int, list[str]]:
 )
 def test_verb_needs_no_torch(tmp_path: Path, args: list[str]) -> None:
     assert probe(tmp_path, *args) == (0, [])
+
+
+@pytest.mark.parametrize("verb", ["check", "fmt", "expand", "show", "tokens"])
+def test_file_needs_no_torch(tmp_path: Path, verb: str) -> None:
+    (tmp_path / "a.cortex").write_text("let Q = M\nAQ\n")
+    assert probe(tmp_path, verb, "a.cortex") == (0, [])
 
 
 def test_bad_pattern_needs_no_torch(tmp_path: Path) -> None:

@@ -4,30 +4,49 @@ from __future__ import annotations
 
 from ....cortex_dsl import XLCoreConfig
 from ..builder import Builder, Ref
-from ..registry import part
+from ..registry import not_yet, part
+from .xl_axon import axon_attention
 
 
 @part(XLCoreConfig)
 def xl(b: Builder, cfg: XLCoreConfig, x: Ref) -> Ref:
     """score = ((q + u)·k_j + (q + v)·W_r R(p - j)) / √D over the last ``mem_len`` positions and the current one."""
+    not_yet(cfg, "attn_dropout", "out_dropout")
     heads = cfg.n_heads
     width = cfg.head_dim or x.width // heads
     inner = heads * width
-    mem = b.state("mem", (cfg.mem_len, x.width), dtype="f")
-    fill = b.state("mem_fill", (), dtype="i64")
-
-    def projection(name: str) -> tuple[Ref, Ref | None]:
-        fan = float(6 / (x.width + inner)) ** 0.5
-        weight = b.param(f"{name}.weight", (inner, x.width), "uniform", -fan, fan)
-        return weight, b.param(f"{name}.bias", (inner,), "constant", 0) if cfg.use_bias else None
-
-    wq, wk, wv = projection("q_proj"), projection("k_proj"), projection("v_proj")
     fan = float(6 / (x.width + inner)) ** 0.5
     wr = b.param("r_proj.weight", (inner, x.width), "uniform", -fan, fan)
     u = b.param("u", (heads, width), "constant", 0)
     v_bias = b.param("v", (heads, width), "constant", 0)
     positions = b.op("relative_positions", x, mem_len=cfg.mem_len, width=x.width)
     rel = b.op("unflatten", b.op("linear", positions, wr), sizes=(heads, width), hint="rel")
+    out = (axon_attention if cfg.use_axon_qkv else _attention)(b, cfg, x, rel, u, v_bias)
+    return b.linear(
+        "o_proj",
+        b.op("flatten", out, join=2),
+        x.width,
+        bias=cfg.use_bias,
+        rule="uniform",
+        args=(-fan, fan),
+        bias_rule="constant",
+        bias_args=(0,),
+    )
+
+
+def _attention(b: Builder, cfg: XLCoreConfig, x: Ref, rel: Ref, u: Ref, v_bias: Ref) -> Ref:
+    """Attention over the last inputs, which the state holds: ``mem [B, mem_len, H]`` and ``mem_fill [B]``."""
+    heads, width = int(u.type.shape[0]), u.width
+    inner = heads * width
+    mem = b.state("mem", (cfg.mem_len, x.width), dtype="f")
+    fill = b.state("mem_fill", (), dtype="i64")
+    fan = float(6 / (x.width + inner)) ** 0.5
+
+    def projection(name: str) -> tuple[Ref, Ref | None]:
+        weight = b.param(f"{name}.weight", (inner, x.width), "uniform", -fan, fan)
+        return weight, b.param(f"{name}.bias", (inner,), "constant", 0) if cfg.use_bias else None
+
+    wq, wk, wv = projection("q_proj"), projection("k_proj"), projection("v_proj")
 
     def heads_of(source: Ref, pair: tuple[Ref, Ref | None], hint: str) -> Ref:
         weight, bias = pair
@@ -46,13 +65,4 @@ def xl(b: Builder, cfg: XLCoreConfig, x: Ref) -> Ref:
     mem_after, fill_after = b.temporal("xl_memory", x, mem, fill, hints=("mem", "fill"))
     b.carry(mem, mem_after)
     b.carry(fill, fill_after)
-    return b.linear(
-        "o_proj",
-        b.op("flatten", out, join=2),
-        x.width,
-        bias=cfg.use_bias,
-        rule="uniform",
-        args=(-fan, fan),
-        bias_rule="constant",
-        bias_args=(0,),
-    )
+    return out

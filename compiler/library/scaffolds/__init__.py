@@ -1,5 +1,5 @@
 """The scaffolds as graphs: what surrounds a core. Importing this package registers them."""
 
-from . import column, gated, residual
+from . import adapter, column, gated, nested, residual
 
-__all__ = ["column", "gated", "residual"]
+__all__ = ["adapter", "column", "gated", "nested", "residual"]

@@ -60,7 +60,9 @@ def _logits(b: Builder, cfg: ColumnScaffoldConfig, u: Ref) -> Ref:
     wq = g.param("Wq.weight", (d_key, width), "uniform", -(width**-0.5), width**-0.5)
     wk = g.param("Wk.weight", (d_key, width), "uniform", -(width**-0.5), width**-0.5)
     query = b.op("linear", context, wq)
-    prior = b.op("prior", b.op("linear_vector", b.op("linear", keys, wk), query) / scale, top_k=router.top_k)
+    # Not restricted, the support does not bind: every expert keeps its prior, and the refinement may favour it.
+    top_k = router.top_k if router.restrict_to_topk else None
+    prior = b.op("prior", b.op("linear_vector", b.op("linear", keys, wk), query) / scale, top_k=top_k)
     if not router.whisper_lambda:
         return prior
     local = b.at("refiner")

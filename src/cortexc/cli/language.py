@@ -115,7 +115,9 @@ def recipes(
     if json_output:
         emit_json("recipes", {"recipes": [{"name": r.name, "pattern": r.pattern, "about": r.about} for r in found]})
         return
-    print_table([{"recipe": r.name, "pattern": r.pattern, "about": r.about} for r in found], ("recipe", "pattern", "about"))
+    print_table(
+        [{"recipe": r.name, "pattern": r.pattern, "about": r.about} for r in found], ("recipe", "pattern", "about")
+    )
 
 
 def print_table(rows: list[dict[str, str]], titles: tuple[str, ...]) -> None:

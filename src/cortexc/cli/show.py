@@ -47,7 +47,9 @@ def show(
         say(text.rstrip("\n"))
 
 
-def _stage(pattern: str, stage: Stage, d_hidden: int | None, backend: BackendOption, dtype: DtypeOption) -> dict[str, str]:
+def _stage(
+    pattern: str, stage: Stage, d_hidden: int | None, backend: BackendOption, dtype: DtypeOption
+) -> dict[str, str]:
     """The texts of one stage, by file."""
     if stage == "ast":
         from ..cortex_dsl import parse_ast

@@ -50,9 +50,7 @@ def _callback(argument: str | None) -> str | None:
     return None if argument is None else pattern_text(argument)
 
 
-PatternArgument = Annotated[
-    str, typer.Argument(help=HELP, metavar="PATTERN", show_default=False, callback=_callback)
-]
+PatternArgument = Annotated[str, typer.Argument(help=HELP, metavar="PATTERN", show_default=False, callback=_callback)]
 PatternsArgument = Annotated[list[str], typer.Argument(help=HELP, metavar="PATTERN...", show_default=False)]
 ImportFlag = Annotated[
     bool, typer.Option("--allow-import", help="Let the text import Python modules that register tokens.")

@@ -62,7 +62,7 @@ def test_half_inputs(name, ops, case, evaluate, impl, dtype):
 
 def test_backward_takes_the_branch_of_the_forward(ops, case, evaluate):
     """A recurrent term recomputed with bfloat16 rounding flips maxima near a tie; a loss on m shows each flip."""
-    half = case(ops["slstm"], rows=64, steps=3, heads=4, width=64, resets="first")
+    half = case(ops["slstm"], rows=64, steps=3, heads=4, width=64, resets="first", seed=5)
     # recurrent terms so large that rounding them moves them far
     weight = (8.0 * half.weight.detach()).requires_grad_()
     half = type(half)(half.x, (), weight, half.state, (), half.resets).to(torch.bfloat16)

@@ -1,0 +1,31 @@
+"""X^: Transformer-XL attention whose q, k and v are AxonLayers, maps with a memory of their own."""
+
+from __future__ import annotations
+
+from ....cortex_dsl import XLCoreConfig
+from ..builder import Builder, Ref
+from .axon_layer import axon_layer
+
+
+def axon_attention(b: Builder, cfg: XLCoreConfig, x: Ref, rel: Ref, u: Ref, v_bias: Ref) -> Ref:
+    """Attention over the last ``mem_len`` keys and values and the current one, ``[.., N, D]``.
+
+    A key depends on the whole episode before it, so it is computed once, when its token arrives, and kept: the state
+    holds ``mem_k`` and ``mem_v [B, mem_len, N·D]`` in place of inputs (the newest last, zeros where nothing came yet),
+    ``mem_fill [B]``, and the three layers' own under ``xl_qkv/q``, ``/k`` and ``/v``."""
+    heads, width = int(u.type.shape[0]), u.width
+    inner = heads * width
+    slots = [b.state(f"mem_{name}", (cfg.mem_len, inner), dtype="f") for name in "kv"]
+    fill = b.state("mem_fill", (), dtype="i64")
+    q, k, v = (axon_layer(b, f"{name}_proj", x, inner, group="xl_qkv", state=name) for name in "qkv")
+    seen = []
+    for slot, new in zip(slots, (k, v), strict=True):
+        rows = b.op("unsqueeze", new) if b.step else new
+        after, fill_after = b.temporal("xl_memory", new, slot, fill, hints=(slot.name.rpartition(".")[2], "fill"))
+        context = b.op("xl_context", rows, slot, None if b.step else b.mask())
+        b.carry(slot, after)
+        seen.append(b.op("unflatten", context, sizes=(heads, width)))
+    b.carry(fill, fill_after)
+    query = b.op("unflatten", q, sizes=(heads, width), hint="q")
+    (out,) = b.temporal("xl_attention", query, *seen, rel, u, v_bias, fill, hints=("attended",))
+    return out

@@ -1,0 +1,293 @@
+"""The contract (spec §1) for every part beside the four of ``test_contract.py``: cores with their options, caret variants,
+adapters, nested columns, stacks as cores, and parts that are compiled by themselves. Covers C1, C4-C7, S1-S9, X5-X10."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pytest
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from cortexc.cortex_dsl import (
+    AdapterScaffoldConfig,
+    AxonCoreConfig,
+    ColumnScaffoldConfig,
+    CortexStackConfig,
+    LSTMCoreConfig,
+    PassThroughScaffoldConfig,
+    PostUpScaffoldConfig,
+    PreUpScaffoldConfig,
+    RouterConfig,
+    mLSTMCoreConfig,
+    sLSTMCoreConfig,
+)
+from cortexc.runtime import CompiledStack
+
+from ..tolerances import TOLERANCES, assert_close
+from .contract import DEVICE, MASKS, ROWS, WIDTH, inputs, leaves, make, mask, pieces, run
+
+STEPS = 13
+F32, F64 = torch.float32, torch.float64
+
+_LSTM = PassThroughScaffoldConfig(core=LSTMCoreConfig())
+_COLUMN = ColumnScaffoldConfig(
+    experts=(
+        PostUpScaffoldConfig(core=sLSTMCoreConfig()),
+        ColumnScaffoldConfig(experts=(_LSTM, PreUpScaffoldConfig(core=AxonCoreConfig())), router=RouterConfig(top_k=1)),
+    ),
+    router=RouterConfig(whisper_lambda=0.0),
+)
+
+
+def _stack(*layers: object) -> CortexStackConfig:
+    return CortexStackConfig(d_hidden=WIDTH, scaffolds=layers)
+
+
+PARTS: dict[str, object] = {
+    "L": "L",
+    "L two layers": "L(num_layers=2, bias=false)",
+    "L projected": "L(num_layers=2, proj_size=6)",
+    "C": "C",
+    "C mixing": "C(kernel_size=3, channel_mixing=true, causal_conv_bias=false)",
+    "C identity": "C(kernel_size=0)",
+    "Ag": "Ag(eta=3, r=3)",
+    "A srht": "A(use_srht=true, activation=silu)",
+    "A unmixed": "A(use_untraced_linear=false, activation=tanh)",
+    "A full rank": "A(use_fullrank_rtu=true)",
+    "M^": "M^(chunk_size=4)",
+    "S^": "S^",
+    "X^": "X^(mem_len=5)",
+    "X^ without memory": "X^(mem_len=0)",
+    "adapter": _stack(AdapterScaffoldConfig(scaffold=_LSTM, bottleneck=5, per_channel_gate=True, activation="tanh")),
+    "nested columns": _stack(AdapterScaffoldConfig(scaffold=_COLUMN, bottleneck=5)),
+    "stack as core": _stack(PreUpScaffoldConfig(core=CortexStackConfig(scaffolds=(_LSTM, _LSTM)))),
+    "core alone": mLSTMCoreConfig(hidden_size=WIDTH, chunk_size=4),
+    "scaffold alone": PostUpScaffoldConfig(core=LSTMCoreConfig()),
+}
+BACKENDS = [("reference", F64), ("eager", F64), ("triton", F32)]
+COMPILED = BACKENDS[1:]
+
+
+def ids(pair: tuple[str, torch.dtype]) -> str:
+    return f"{pair[0]}-{str(pair[1]).removeprefix('torch.')}"
+
+
+@lru_cache(maxsize=None)
+def part(name: str, backend: str, dtype: torch.dtype) -> CompiledStack:
+    return make(PARTS[name], backend, dtype)  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=None)
+def oracle(name: str, kind: str) -> tuple[Tensor, dict[str, Tensor]]:
+    """Outputs and final state of the reference in float64, over the whole sequence at once."""
+    with torch.no_grad():
+        y, state = run(part(name, "reference", F64), inputs(STEPS, F64), mask(kind, STEPS), [STEPS])
+    return y, leaves(state)
+
+
+def agree(y: Tensor, state: TensorDict, expected: tuple[Tensor, dict[str, Tensor]], dtype: torch.dtype) -> None:
+    assert_close(y, expected[0].to(dtype), dtype, "y")
+    found = leaves(state)
+    assert found.keys() == expected[1].keys()
+    for path, leaf in found.items():
+        floating = leaf.is_floating_point()
+        assert_close(leaf, expected[1][path].to(leaf.dtype), dtype if floating else None, path)
+
+
+def carried(state: TensorDict) -> dict[str, Tensor]:
+    """The floating leaves that a loss may depend on: neither traces nor what attention remembers."""
+    words = {path: path.rpartition("/")[2] for path in leaves(state)}
+    return {
+        path: leaf
+        for path, leaf in leaves(state).items()
+        if leaf.is_floating_point() and not words[path].startswith(("E_", "mem"))
+    }
+
+
+@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("backend", BACKENDS, ids=ids)
+@pytest.mark.parametrize("cut", ["random", "steps"])
+def test_one_function_however_cut(name: str, backend: tuple[str, torch.dtype], cut: str) -> None:
+    """Outputs and final state do not depend on cuts, steps or the backend; with resets inside."""
+    with torch.no_grad():
+        y, after = run(
+            part(name, *backend),
+            inputs(STEPS, backend[1]),
+            mask("random", STEPS),
+            pieces(cut, STEPS),
+            by_step=cut == "steps",
+        )
+    agree(y, after, oracle(name, "random"), backend[1])
+
+
+@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("backend", COMPILED, ids=ids)
+def test_resets(name: str, backend: tuple[str, torch.dtype]) -> None:
+    """Every kind of mask gives what the reference gives."""
+    for kind in MASKS:
+        with torch.no_grad():
+            y, after = run(part(name, *backend), inputs(STEPS, backend[1]), mask(kind, STEPS), [STEPS])
+        agree(y, after, oracle(name, kind), backend[1])
+
+
+@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("backend", COMPILED, ids=ids)
+def test_gradients(name: str, backend: tuple[str, torch.dtype]) -> None:
+    """Gradients to x, every parameter and the incoming state equal the reference's, with resets inside."""
+    dtype = backend[1]
+    found = gradients(part(name, *backend), dtype)
+    expected = gradients(part(name, "reference", F64), F64)
+    largest = max(g.norm().item() for g in expected.values())
+    for path, g in found.items():
+        error = (g.double() - expected[path]).norm().item()
+        scale = 1.0 if dtype == F64 else 5 * max(expected[path].norm().item(), 1e-4 * largest)
+        assert error <= TOLERANCES[dtype] * scale, f"{path}: {error:.1e}"
+
+
+def gradients(stack: CompiledStack, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Of a weighted sum of outputs and final state. The incoming state comes from the reference, so all start alike."""
+    with torch.no_grad():
+        _, state = stack(inputs(5, dtype, seed=7))
+    state = state.clone()
+    wanted = {k: v.requires_grad_() for k, v in carried(state).items()}
+    x = inputs(STEPS, dtype).requires_grad_()
+    y, after = stack(x, state, resets=mask("random", STEPS))
+    weights = torch.Generator().manual_seed(11)
+
+    def weigh(t: Tensor) -> Tensor:
+        return (t * torch.randn(t.shape, generator=weights, dtype=F64).to(t.dtype).to(DEVICE)).sum()
+
+    loss = weigh(y) + sum(weigh(leaf) for leaf in carried(after).values())
+    names = ["x", *wanted, *(n for n, _ in stack.named_parameters())]
+    grads = torch.autograd.grad(loss, [x, *wanted.values(), *stack.parameters()], allow_unused=True)
+    return {n: torch.zeros(()) if g is None else g.cpu() for n, g in zip(names, grads, strict=True)}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_nothing_survives_a_reset(name: str) -> None:
+    """NaN before a reset reaches no output, state or gradient after it, in a call and across calls; rows stay apart."""
+    stack = part(name, "eager", F64)
+    clean = inputs(STEPS, F64)
+    dirty = clean.clone()
+    dirty[0, 4] = float("nan")
+    m = torch.zeros(ROWS, STEPS, dtype=torch.bool)
+    m[0, 6] = True
+    y, state = stack(dirty, resets=m)
+    expected, expected_state = stack(clean, resets=m)
+    assert torch.isnan(y[0, 4]).any()
+    assert_close(y[0, 6:], expected[0, 6:], F64)
+    assert_close(y[1:], expected[1:], F64)
+    for path, leaf in leaves(state).items():
+        assert_close(leaf, leaves(expected_state)[path], leaf.dtype, path)
+    x = dirty.clone().requires_grad_()
+    (g,) = torch.autograd.grad(stack(x, resets=m)[0][0, 6:].sum(), x)
+    assert torch.isfinite(g[0, 6:]).all()
+
+    with torch.no_grad():
+        _, poisoned = stack(dirty[:, :5])
+    first = torch.tensor([True, False, False])
+    y, _ = stack(clean[:, 5:], poisoned, resets=first)
+    grads = torch.autograd.grad(y.sum(), list(stack.parameters()), allow_unused=True) if _trainable(stack) else ()
+    assert torch.isfinite(y).all() and all(g is None or torch.isfinite(g).all() for g in grads)
+
+
+def _trainable(stack: CompiledStack) -> bool:
+    return any(True for _ in stack.parameters())
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_fresh_pure_and_causal(name: str) -> None:
+    """A reset row is a fresh one, None and an empty state are the initial one; nothing of the caller's is written; y_t
+    sees x_≤t only; rows can be gathered."""
+    stack = part(name, "eager", F64)
+    x, m = inputs(STEPS, F64), mask("random", STEPS)
+    with torch.no_grad():
+        _, warm = stack(inputs(7, F64, seed=5))
+        before = [t.clone() for t in (x, m, *leaves(warm).values())]  # type: ignore[union-attr]
+        y, _ = stack(x, warm, resets=m)
+        stack.step(x[:, 0], warm, resets=m[:, 0])  # type: ignore[index]
+        first = torch.tensor([True, False, True])
+        reset, reset_state = stack(x, warm, resets=first)
+        again, again_state = stack(x, stack.reset_state(warm, first))
+        fresh, _ = stack(x)
+        changed = x.clone()
+        changed[:, 8:] += 1.0
+        other, _ = stack(changed, warm, resets=m)
+        order = torch.tensor([2, 0])
+        gathered, _ = stack(x[order], warm[order], resets=m[order])  # type: ignore[index]
+    assert all(torch.equal(a, b) for a, b in zip(before, (x, m, *leaves(warm).values()), strict=True))
+    assert_close(reset, again, F64)
+    for path, leaf in leaves(reset_state).items():
+        assert_close(leaf, leaves(again_state)[path], leaf.dtype, path)
+    assert_close(reset[first], fresh[first], F64)
+    assert torch.equal(fresh, stack(x, TensorDict({}, batch_size=[ROWS]))[0])
+    assert torch.equal(fresh, stack(x, stack.init_state(ROWS))[0])
+    assert torch.equal(y[:, :8], other[:, :8]) and not torch.equal(y[:, 8:], other[:, 8:])
+    assert_close(gathered, y[order], F64)
+
+
+def paths(name: str) -> dict[str, tuple[int, ...]]:
+    """Leaves of a fresh state as they are and stay: path -> shape of a row."""
+    stack = part(name, "eager", F64)
+    state = stack.init_state(ROWS)
+    _, after = stack(inputs(2, F64), state)
+    shapes = {path: (tuple(leaf.shape), leaf.dtype) for path, leaf in leaves(state).items()}
+    assert shapes == {path: (tuple(leaf.shape), leaf.dtype) for path, leaf in leaves(after).items()}
+    return {path: shape[1:] for path, (shape, _) in shapes.items()}
+
+
+def test_state_layout() -> None:
+    """U9-U12, X8-X10: names and shapes of what is carried."""
+    pass_through = "ColumnScaffold_0/expert_PassThroughScaffold_0"
+    assert paths("L two layers") == {f"{pass_through}/LSTMCore/{n}": (2, WIDTH) for n in "ch"}
+    assert paths("L projected")[f"{pass_through}/LSTMCore/h"] == (2, 6)
+    assert paths("C mixing") == {f"{pass_through}/CausalConv1dCore/conv": (3, WIDTH)}
+    assert paths("C identity") == {}
+    gated = "ColumnScaffold_0/expert_PostUpGatedScaffold_0"
+    assert paths("Ag") == {
+        f"{gated}/AGaLiTeCore/{n}": s
+        for n, s in {"s": (8, 6), "tick": (), "tilde_k": (3, 8, 6), "tilde_v": (3, 8, 2)}.items()
+    }
+    tick = leaves(part("Ag", "eager", F64).init_state(ROWS))[f"{gated}/AGaLiTeCore/tick"]
+    assert tick.dtype == torch.int64 and tick.tolist() == [1] * ROWS
+    full = paths("A full rank")
+    assert full[f"{gated}/AxonCore/E_w2_c1"] == (WIDTH, WIDTH) and full[f"{gated}/AxonCore/E_th_c1"] == (WIDTH,)
+    traces = [f"E_{p}_{c}" for p in ("nu", "th", "w1", "w2") for c in ("c1", "c2")]
+    groups = {
+        ("M^", "PreUpGatedScaffold_0/mLSTMCore"): ("mlstm/igate", "mlstm/fgate", "mlstm_qkv/qk", "mlstm_qkv/v"),
+        ("S^", "PostUpGatedScaffold_0/sLSTMCore"): ("slstm/if_fused", "slstm/zo_fused"),
+        ("X^", "PostUpGatedScaffold_0/XLCore"): ("xl_qkv/q", "xl_qkv/k", "xl_qkv/v"),
+    }
+    for (name, core), layers in groups.items():
+        found = {p for p in paths(name) if p.count("/") > 3 - ("ColumnScaffold" not in p)}
+        found = {p for p in found if p.rpartition("/")[2].startswith(("hc", "E_"))}
+        prefix = f"ColumnScaffold_0/expert_{core}"
+        assert found == {f"{prefix}/{layer}/{leaf}" for layer in layers for leaf in ("hc1", "hc2", *traces)}
+    assert paths("X^")[f"{gated}/XLCore/mem_k"] == (5, WIDTH)
+    assert set(paths("adapter")) == {"AdapterScaffold_0/wrapped/LSTMCore/h", "AdapterScaffold_0/wrapped/LSTMCore/c"}
+    inner = "AdapterScaffold_0/wrapped/expert_ColumnScaffold_1/expert_PreUpScaffold_1/AxonCore/hc1"
+    assert paths("nested columns")[inner] == (2 * WIDTH,)
+    core = "PreUpScaffold_0/CortexStack/PassThroughScaffold_1/LSTMCore/h"
+    assert paths("stack as core")[core] == (1, 2 * WIDTH)
+    assert set(paths("core alone")) == {"c", "n", "m", "conv"}
+    assert set(paths("scaffold alone")) == {"LSTMCore/h", "LSTMCore/c"}
+
+
+@pytest.mark.parametrize("name", ["L", "L projected", "Ag", "A srht", "A full rank", "M^", "S^", "X^"])
+def test_bfloat16_carries_float32(name: str) -> None:
+    """Accumulators stay float32 and counters int64 under bf16 parameters; results stay near float32's."""
+    expected, state = run(part(name, "eager", F32), inputs(STEPS, F32), mask("random", STEPS), [STEPS])
+    with torch.autocast(DEVICE, torch.bfloat16):
+        cast, cast_state = part(name, "eager", F32)(inputs(STEPS, F32), resets=mask("random", STEPS))
+    narrow = make(PARTS[name], "eager", F32).bfloat16()  # type: ignore[arg-type]
+    z, narrow_state = narrow(inputs(STEPS, torch.bfloat16), resets=mask("random", STEPS))
+    assert z.dtype == torch.bfloat16
+    for got in (cast, z):
+        assert ((got.float() - expected).norm() / expected.norm()).item() < 3 * TOLERANCES[torch.bfloat16]
+    for found in (cast_state, narrow_state):
+        for path, leaf in leaves(found).items():
+            word = path.rpartition("/")[2]
+            kept = word.startswith("mem_") or word == "conv"
+            assert kept or leaf.dtype == leaves(state)[path].dtype, path
