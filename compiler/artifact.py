@@ -19,6 +19,7 @@ from .report import Report
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+TAKEN = ("cortexc", "torch")  # names that would hide what a package imports
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Artifact:
             for path, text in self.files.items():
                 file = staged / path
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(text.replace("{package}", name), encoding="utf-8")
+                text = text.replace("{package}", name) if path == "__init__.py" else text
+                file.write_text(text, encoding="utf-8")
             staged.chmod(0o755)
             _replace(staged, target)
         except BaseException:
@@ -64,26 +66,28 @@ def _replace(staged: Path, target: Path) -> None:
         os.rename(staged, target)
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-    os.rename(target, aside / target.name)
     try:
+        os.rename(target, aside / target.name)
         os.rename(staged, target)
-    except OSError:
-        os.rename(aside / target.name, target)
+    except BaseException:
+        if not target.exists():
+            os.rename(aside / target.name, target)
         raise
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        if target.exists():  # else the old package lies in there alone
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def is_package(path: Path) -> bool:
     """Whether the folder holds a package written by :meth:`Artifact.write`."""
     try:
-        return json.loads((path / MANIFEST).read_text(encoding="utf-8")).get("tool") == "cortexc"
-    except (OSError, ValueError):
+        return json.loads((path / MANIFEST).read_text(encoding="utf-8"))["tool"] == "cortexc"
+    except (OSError, ValueError, TypeError, LookupError):
         return False
 
 
 def check_name(name: str) -> str:
-    if not name.isidentifier() or keyword.iskeyword(name) or name in ("cortexc", "torch"):
+    if not name.isidentifier() or keyword.iskeyword(name) or name in TAKEN:
         raise ValueError(f"a package name is a Python identifier such as axms_x4, not {name!r}")
     return name
 
@@ -92,7 +96,7 @@ def default_name(pattern: str) -> str:
     """A package name for a pattern: ``AXMS x4`` -> ``axms_x4``, ``AM^S / X`` -> ``amhats_x``."""
     text = pattern.lower().replace("^", "hat")
     text = re.sub(r"[^a-z0-9]+", "_", text).strip("_")[:60].rstrip("_") or "stack"
-    return text if text.isidentifier() and not keyword.iskeyword(text) else f"stack_{text}"
+    return text if text.isidentifier() and not keyword.iskeyword(text) and text not in TAKEN else f"stack_{text}"
 
 
 def content_hash(files: Mapping[str, str]) -> str:

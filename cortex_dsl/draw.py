@@ -67,8 +67,8 @@ def _layers(spec: CortexStackConfig) -> Iterator[Picture]:
 
 def _part(node: Node, place: str) -> Picture:
     if isinstance(node, ColumnScaffoldConfig):
-        details = [*_unusual(node), *_unusual(node.router, ("d_key", "d_key_local"))]
-        return Picture("column", tuple(details), tuple(_part(e, "expert") for e in node.experts), place)
+        own = (*_unusual(node), *_unusual(node.router, ("d_key", "d_key_local")))
+        return Picture("column", own, tuple(_part(e, "expert") for e in node.experts), place)
     if isinstance(node, TissueScaffoldConfig):
         tissue = node.tissue
         dims = "x".join(str(d) for d in (tissue.width, tissue.height, tissue.depth) if d)

@@ -1,4 +1,7 @@
-"""Named stacks: tested patterns that papers and earlier versions know by a name. `recipe:NAME` stands where a pattern does."""
+"""Named stacks: tested patterns that papers and earlier versions know by a name.
+
+`recipe:NAME` stands wherever a whole pattern does.
+"""
 
 from __future__ import annotations
 

@@ -23,6 +23,8 @@ from ..compiler.layout import LAYOUT
 from .errors import CortexLoadError, CortexWarning
 
 SPEC = "spec.json"
+MODULE = "module.py"
+KEYS = ("pattern", "code", "backend", "part", "dtype", "d_hidden")  # what the runtime reads of a manifest
 
 
 def cache_dir() -> Path:
@@ -41,25 +43,35 @@ def store(artifact: Artifact) -> Path:
     root = cache_dir() / "code"
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     target = root / artifact.hash
-    if _intact(target):
+    if _holds(target, artifact):
         return target
     staged = Path(tempfile.mkdtemp(prefix=f".{artifact.hash}-", dir=root))  # mkdtemp is owner-only
-    for path, text in artifact.files.items():
-        (staged / path).parent.mkdir(parents=True, exist_ok=True)
-        (staged / path).write_text(text, encoding="utf-8")
-    shutil.rmtree(target, ignore_errors=True)
     try:
+        for path, text in artifact.files.items():
+            (staged / path).parent.mkdir(parents=True, exist_ok=True)
+            (staged / path).write_text(text, encoding="utf-8")
+        # Looked at again: another process may have been faster, and may be reading what it wrote.
+        if target.exists() and not _holds(target, artifact):
+            shutil.rmtree(target, ignore_errors=True)
         os.rename(staged, target)
-    except OSError:  # another process was faster, and wrote the same bytes
+    except OSError:
+        if not _holds(target, artifact):
+            raise
+    finally:
         shutil.rmtree(staged, ignore_errors=True)
     return target
 
 
-def _intact(folder: Path) -> bool:
-    """Whether a cached package is whole: its code is what its manifest says."""
-    if not is_package(folder) or not (folder / LAYOUT).exists() or not (folder / SPEC).exists():
+def _holds(folder: Path, artifact: Artifact) -> bool:
+    """Whether a cached package is whole: every text as it was written (a manifest may name another Python)."""
+    try:
+        return is_package(folder) and all(
+            (folder / path).read_text(encoding="utf-8") == text
+            for path, text in artifact.files.items()
+            if path != MANIFEST
+        )
+    except (OSError, ValueError):
         return False
-    return _hash_of(folder) == json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("code")
 
 
 def read_package(folder: Path) -> dict[str, Any]:
@@ -75,21 +87,25 @@ def read_package(folder: Path) -> dict[str, Any]:
             f"{folder} was written in format {manifest.get('format')}, this version reads {FORMAT}; compile it again: "
             f'cortexc compile "{manifest.get("pattern")}"'
         )
+    missing = [name for name in (MODULE, LAYOUT, SPEC, "kernels/__init__.py") if not (folder / name).is_file()]
+    missing += [f"{key!r} in {MANIFEST}" for key in KEYS if key not in manifest]
+    if missing:
+        raise CortexLoadError(f"{folder} is not whole: {', '.join(missing)} missing; compile it again")
     if _hash_of(folder) != manifest["code"]:
         warnings.warn(
             f"W301 the code in {folder} is not what was compiled (edited?); it is used as it stands",
             CortexWarning,
             stacklevel=3,
         )
-    return {
-        "manifest": manifest,
-        "layout": json.loads((folder / LAYOUT).read_text(encoding="utf-8")),
-        "spec": (folder / SPEC).read_text(encoding="utf-8"),
-    }
+    try:
+        layout = json.loads((folder / LAYOUT).read_text(encoding="utf-8"))
+    except ValueError as problem:
+        raise CortexLoadError(f"{folder / LAYOUT} is damaged ({problem}); compile the package again") from problem
+    return {"manifest": manifest, "layout": layout, "spec": (folder / SPEC).read_text(encoding="utf-8")}
 
 
 def _hash_of(folder: Path) -> str:
-    files = {"module.py": folder / "module.py"}
+    files = {MODULE: folder / MODULE}
     files |= {f"kernels/{p.name}": p for p in sorted((folder / "kernels").glob("*.py"))}
     return content_hash({name: p.read_text(encoding="utf-8") for name, p in files.items() if p.exists()})
 

@@ -19,6 +19,7 @@ from ..compiler.report import report_from_json
 from ..cortex_dsl import CortexStackConfig
 from .backends import check_device, effective_backend
 from .checks import check_input, check_resets
+from .errors import CortexInputError
 from .loader import load_code, read_package, store
 from .params import grow, lay_out_packs
 from .recording import Recorder, enabled
@@ -26,6 +27,8 @@ from .state import Leaves, StateLayout
 from .stepper import Stepper
 
 Run = Callable[..., tuple[Tensor, Leaves]]
+
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 RECORDED = ("auto", "triton")  # backends whose launches are worth recording, and are all ours
 
@@ -84,11 +87,11 @@ class CompiledStack(nn.Module):
 
     def _load(self) -> None:
         code: ModuleType = load_code(self._folder)
+        if self.backend == "inductor":
+            compile_layers(code)
         self._sequence: Run = code.sequence
         # The reference backend has no step code: a step is a sequence of one.
         self._step: Run | None = getattr(code, "step", None)
-        if self.backend == "inductor":
-            compile_layers(code)
 
     # -- the contract ------------------------------------------------------------------------------------------------
 
@@ -154,10 +157,11 @@ class CompiledStack(nn.Module):
 
     def reset_state(self, state: TensorDict, mask: Tensor) -> TensorDict:
         """The state with the rows where ``mask [B]`` is true back at their start; the given state is not changed."""
-        batch = state.batch_size[0]
-        leaves = self.layout.unpack(state, batch, mask.device, self.dtype)
-        checked = check_resets(mask, mask.new_empty((batch, 0), dtype=self.dtype))
-        assert checked is not None
+        batch = state.batch_size[0] if isinstance(state, TensorDict) and state.batch_size else 0
+        leaves = self.layout.unpack(state, batch, self.device, self.dtype)
+        checked = check_resets(mask, torch.empty((batch, self.d_hidden), device=self.device, dtype=self.dtype))
+        if checked is None:
+            raise CortexInputError("resets is None; reset_state takes a bool tensor [B]")
         return self.layout.pack(self.layout.reset(leaves, checked), batch)
 
     # -- what it is --------------------------------------------------------------------------------------------------
@@ -212,17 +216,17 @@ class CompiledStack(nn.Module):
 
 def compile_layers(code: ModuleType) -> None:
     """Wrap each layer function of a generated module in torch.compile, once. Equal layers share their function, so the
-    compiler sees a layer once however deep the stack is."""
-    for name, function in list(vars(code).items()):
-        if name.startswith(("column_", "layer_")) and not hasattr(function, "_torchdynamo_orig_callable"):
+    compiler sees a layer once however deep the stack is. A part by itself is one layer."""
+    own = {name: f for name, f in vars(code).items() if getattr(f, "__module__", "") == code.__name__}
+    layers = {name: f for name, f in own.items() if name.startswith(("column_", "layer_"))} or own
+    for name, function in layers.items():
+        if not hasattr(function, "_torchdynamo_orig_callable"):
             setattr(code, name, torch.compile(function))
 
 
 def as_dtype(dtype: torch.dtype | str) -> torch.dtype:
     """``torch.float32`` from itself or from ``"float32"``."""
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    found = getattr(torch, dtype, None)
-    if not isinstance(found, torch.dtype):
+    found = dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype, None)
+    if found not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; expected float32, float64, bfloat16 or float16")
     return found

@@ -53,8 +53,18 @@ def _descend(root: nn.Module, scopes: Sequence[str]) -> nn.Module:
 
 def lay_out_packs(root: nn.Module, packs: Sequence[Sequence[str]]) -> None:
     """Put weights that one product reads side by side in memory, so that reading them together copies nothing."""
-    params = dict(root.named_parameters())
+    params = dict(root.named_parameters(remove_duplicate=False))
     for group in packs:
-        members = [params[name] for name in group]
-        if len({(m.dtype, m.device) for m in members}) == 1:
-            lay_out(members)
+        members = [params[name] for name in group if name in params]  # a parametrised weight is none
+        if len(members) < len(group) or len({(m.dtype, m.device) for m in members}) > 1 or _together(members):
+            continue
+        lay_out(members)
+
+
+def _together(members: Sequence[nn.Parameter]) -> bool:
+    """Whether the members lie side by side already: moving them would take them out of shared memory."""
+    first, ends = members[0].untyped_storage().data_ptr(), [m.storage_offset() + m.numel() for m in members]
+    return all(
+        m.untyped_storage().data_ptr() == first and m.storage_offset() == end
+        for m, end in zip(members[1:], ends, strict=False)
+    )

@@ -75,11 +75,7 @@ class Stepper:
         if x.shape[0] != self.batch:
             raise CortexInputError(f"x has {x.shape[0]} rows, this stepper was made for {self.batch}")
         mask = check_resets(resets, x)
-        if self._epoch != self.stack.epoch:
-            held = self._leaves
-            self._prepare()
-            for leaf, value in zip(self._leaves, held, strict=True):
-                leaf.copy_(value)  # to the new device and dtype
+        self._follow()
         self._x.copy_(x)
         if mask is None:
             self._mask.zero_()
@@ -91,13 +87,23 @@ class Stepper:
             self._graph.replay()
         return self._y
 
+    def _follow(self) -> None:
+        """New buffers, and the carried state moved into them, if the stack was moved or cast since."""
+        if self._epoch != self.stack.epoch:
+            held = self._leaves
+            self._prepare()
+            for leaf, value in zip(self._leaves, held, strict=True):
+                leaf.copy_(value)
+
     @property
     def state(self) -> TensorDict:
         """A copy of the carried state, as the stack would return it."""
+        self._follow()
         return self.stack.layout.pack(tuple(leaf.clone() for leaf in self._leaves), self.batch)
 
     @state.setter
     def state(self, state: TensorDict) -> None:
+        self._follow()
         given = self.stack.layout.unpack(state, self.batch, self._x.device, self._x.dtype)
         for leaf, value in zip(self._leaves, given, strict=True):
             leaf.copy_(value)

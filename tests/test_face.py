@@ -63,7 +63,7 @@ def test_old_names_give_the_new(old: str, new: str) -> None:
     for module in (cortexc, config, cells, stacks):
         with pytest.raises(AttributeError, match=f"now called `{new}`"):
             getattr(module, old)
-    with pytest.raises(AttributeError, match="has no attribute 'nothing'$"):
+    with pytest.raises(AttributeError, match=r"has no attribute 'nothing'$"):
         _ = config.nothing
 
 

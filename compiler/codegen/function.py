@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import keyword
 import re
+import textwrap
 
 from ..ir import Graph, Node
 from ..ir.graph import ABSENT
 from ..ops import OPS
 from ..ops.temporal import recurrence_targets
-from .wrap import wrap
+from .wrap import LIMIT, wrap
 
 
 def emit_function(graph: Graph, reserved: frozenset[str] = frozenset()) -> list[str]:
@@ -29,7 +30,7 @@ def emit_function(graph: Graph, reserved: frozenset[str] = frozenset()) -> list[
     for node in graph.nodes:
         if node.where != where:
             where = node.where
-            lines += ["", f"    # {where}"] if where else [""]
+            lines += ["", *textwrap.wrap(where, LIMIT, initial_indent="    # ", subsequent_indent="    # ")]
         lines += wrap(_statement(node, names))
     lines += ["", *wrap(f"return {names[graph.output]}, {_tuple([names[n] for n in graph.next_state])}")]
     return lines

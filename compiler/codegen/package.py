@@ -33,4 +33,9 @@ def build(**overrides: object) -> Stack:
 
 def emit_package(pattern: str, name: str, width: int, version: str) -> str:
     """The text of the package's ``__init__.py``."""
-    return _INIT.format(pattern=pattern, name=name, width=width, version=version)
+    return _INIT.format(pattern=in_docstring(pattern), name=name, width=width, version=version)
+
+
+def in_docstring(text: str) -> str:
+    """Text that a triple-quoted string may hold: a pattern may have comments, and strings of its own."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')

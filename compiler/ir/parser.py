@@ -8,7 +8,8 @@ import re
 from .graph import Attr, Graph, Init, Node, Param, State, Value
 from .types import parse_type
 
-_NODE = re.compile(r"^(?P<outs>.+?) = (?P<op>\w+)\((?P<args>[^)]*)\)(?: \{(?P<attrs>.*)\})?(?:  # (?P<where>.*))?$")
+_ATTRS = r'(?: \{(?P<attrs>(?:"(?:[^"\\]|\\.)*"|[^"{}])*)\})?'
+_NODE = re.compile(r"^(?P<outs>.+?) = (?P<op>\w+)\((?P<args>[^)]*)\)" + _ATTRS + r"(?:  # (?P<where>.*))?$")
 _DECL = re.compile(r"^(?P<kind>param|buffer|state) (?P<name>\S+) : (?P<type>\S+) = (?P<init>.+)$")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\],=]|[^\s\[\],=]+')
 
@@ -25,33 +26,36 @@ def parse_graph(text: str) -> Graph:
         line = raw.strip()
         if not line:
             continue
-        head, _, rest = line.partition(" ")
-        if head == "graph":
-            name = rest
-        elif head == "in":
-            inputs.append(_value(rest))
-        elif head == "out":
-            output = rest
-        elif head == "next":
-            following.append(rest.partition(" = ")[2])
-        elif decl := _DECL.match(line):
-            kind, path, type_ = decl["kind"], decl["name"][1:], parse_type(decl["type"])
-            if kind == "state":
-                states.append(State(tuple(path.split(".")), type_, int(decl["init"])))
-            else:
-                params.append(Param(path, type_, _init(decl["init"]), kind == "param"))
-        elif node := _NODE.match(line):
-            nodes.append(
-                Node(
-                    node["op"],
-                    tuple(a for a in node["args"].split(", ") if a),
-                    tuple(_value(v) for v in re.split(r", (?=%)", node["outs"])),
-                    _attrs(node["attrs"] or ""),
-                    node["where"] or "",
+        try:
+            head, _, rest = line.partition(" ")
+            if head == "graph":
+                name = rest
+            elif head == "in":
+                inputs.append(_value(rest))
+            elif head == "out":
+                output = rest
+            elif head == "next":
+                following.append(rest.partition(" = ")[2])
+            elif decl := _DECL.match(line):
+                kind, path, type_ = decl["kind"], decl["name"][1:], parse_type(decl["type"])
+                if kind == "state":
+                    states.append(State(tuple(path.split(".")), type_, int(decl["init"])))
+                else:
+                    params.append(Param(path, type_, _init(decl["init"]), kind == "param"))
+            elif node := _NODE.match(line):
+                nodes.append(
+                    Node(
+                        node["op"],
+                        tuple(a for a in node["args"].split(", ") if a),
+                        tuple(_value(v) for v in re.split(r", (?=%)", node["outs"])),
+                        _attrs(node["attrs"] or ""),
+                        node["where"] or "",
+                    )
                 )
-            )
-        else:
-            raise ValueError(f"line {number} of the graph is no statement: {line!r}")
+            else:
+                raise ValueError("not understood")
+        except (ValueError, LookupError) as problem:
+            raise ValueError(f"line {number} of the graph is no statement: {line!r} ({problem})") from problem
     return Graph(name, tuple(inputs), tuple(params), tuple(states), tuple(nodes), output, tuple(following))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from .graph import Attr, Graph, Node, Program
 
 
@@ -33,6 +35,6 @@ def print_attr(value: Attr) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(print_attr(v) for v in value) + "]"
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return json.dumps(value)  # one line, whatever the text holds
     words = {True: "true", False: "false", None: "none"}
     return words[value] if value is None or isinstance(value, bool) else repr(value)

@@ -16,7 +16,7 @@ class VerifyError(AssertionError):
 
 def verify(graph: Graph, infer: Mapping[str, Infer] | None = None) -> Graph:
     """Check that names are defined once and before use, that types agree with the shape rules, and that the output
-    and every state slot are produced. ``infer`` maps op names to shape rules. Returns the graph."""
+    and every state slot are produced, a slot in its own shape and dtype. ``infer`` maps op names to shape rules. Returns the graph."""
     known: dict[str, Type] = {}
 
     def define(name: str, type_: Type, what: str) -> None:
@@ -40,7 +40,7 @@ def verify(graph: Graph, infer: Mapping[str, Infer] | None = None) -> Graph:
         if name not in known:
             raise VerifyError(f"{graph.name}: returned value {name} is never defined")
     for s, name in zip(graph.states, graph.next_state, strict=True):
-        if known[name].shape != s.type.shape:
+        if (known[name].shape, known[name].dtype) != (s.type.shape, s.type.dtype):
             raise VerifyError(f"{graph.name}: {s.name} is {s.type}, its next value {name} is {known[name]}")
     return graph
 

@@ -17,7 +17,8 @@ HAVE_REFERENCE = ("agalite", "causal_conv", "mlstm", "rtu_traces", "srht", "xl_a
 
 def choose_kernels(backend: str) -> Callable[[Graph], Graph]:
     def choose(graph: Graph) -> Graph:
-        return graph.update(nodes=tuple(_choose(n, backend) for n in graph.nodes))
+        nodes = tuple(_choose(n, backend) for n in graph.nodes)
+        return graph.update(nodes=nodes) if nodes != graph.nodes else graph
 
     choose.__name__ = f"choose_kernels[{backend}]"
     return choose

@@ -16,11 +16,12 @@ def fold(graph: Graph) -> Graph:
     names: dict[str, str] = {}
     kept: list[Node] = []
     by_output: dict[str, Node] = {}
-    uses = graph.uses()
+    types, uses = graph.types(), graph.uses()
     for node in graph.nodes:
         source = names.get(node.inputs[0], node.inputs[0]) if node.inputs else ""
-        if _is_identity(node):
-            names[node.outputs[0].name] = source
+        if _is_identity(node) and node.outputs[0].type == types[node.inputs[0]]:
+            names[(gone := node.outputs[0].name)] = source
+            uses[source] += uses.get(gone, 0) - 1  # who read the alias reads the source now
             continue
         before = by_output.get(source)
         if before and before.op == node.op and uses[source] == 1 and node.op in ("add_scalar", "mul_scalar"):

@@ -54,8 +54,8 @@ def _shape(node: Node, types: dict[str, Type]) -> tuple[object, ...] | None:
     if node.op not in FUSIBLE:
         return None
     out = node.outputs[0].type
-    if B not in out.shape or out.dtype != "f":
-        return None
+    if B not in out.shape or out.dtype != "f" or (node.op == "mul_scalar" and node.attr("c") == 0.0):
+        return None  # a product with zero would become a bare number, without a shape
     trail = tuple(d for d in out.shape if d not in (B, T))
     for name in node.inputs:
         if name == ABSENT or types[name].shape not in (out.shape, trail, ()):

@@ -49,7 +49,7 @@ def _merge(group: list[Node], types: dict[str, Type], count: int) -> list[Node]:
         bias = Value(f"%packed_b{count}", Type("f", (total,)))
         packs.append(Node("pack", tuple(n.inputs[2] for n in group), (bias,), where=where))
         operands.append(bias.name)
-    product = Value(f"%packed{count}", types[x].with_width(total))
+    product = Value(f"%packed{count}", Type("f", (*types[x].shape[:-1], total)))
     outs = tuple(n.outputs[0] for n in group)
     return [
         *packs,

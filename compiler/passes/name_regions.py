@@ -7,8 +7,5 @@ from ..regions import region_of
 
 
 def name_regions(graph: Graph) -> Graph:
-    if not any(n.op == "fused" for n in graph.nodes):
-        return graph
-    return graph.update(
-        nodes=tuple(n.with_attrs(name=region_of(n, graph).name) if n.op == "fused" else n for n in graph.nodes)
-    )
+    nodes = tuple(n.with_attrs(name=region_of(n, graph).name) if n.op == "fused" else n for n in graph.nodes)
+    return graph.update(nodes=nodes) if nodes != graph.nodes else graph

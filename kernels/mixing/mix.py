@@ -38,7 +38,7 @@ def column_mix(
 ) -> tuple[Tensor, Tensor]:
     """Both weighted sums of a column over its experts' deltas Δ_e = outputs_e - u.
 
-    x, u, query, outputs_e: ``[…, H]``; offset: ``[E, H]``; logits: ``[…, E]``.
+    x, u, query, outputs_e: ``[…, H]``; offset: ``[E, H]``; logits: ``[…, E]``, or ``[E]`` for all tokens alike.
     Returns ``Σ_e α_e Δ_e + (u - x)`` and ``Σ_f β_f Δ_f``, both ``[…, H]``, where α = softmax(logits),
     A_ef = softmax_f((query + offset_e)·Δ_f · scale) and β_f = Σ_e α_e A_ef."""
     deltas = torch.stack(outputs, -2) - u.unsqueeze(-2)  # […, F, H]
@@ -48,6 +48,6 @@ def column_mix(
     attention = torch.softmax(mask_experts(scores, logits), -1)  # […, E, F]
     alpha = torch.softmax(logits, -1, dtype=attention.dtype)  # […, E]
     beta = (alpha.unsqueeze(-1) * attention).sum(-2)  # […, F]
-    weights = torch.stack((alpha, beta), -2).to(deltas.dtype)  # […, 2, F]
+    weights = torch.stack((alpha.expand_as(beta), beta), -2).to(deltas.dtype)  # […, 2, F]
     main, mixed = (weights @ deltas).unbind(-2)
     return main + (u - x), mixed

@@ -36,7 +36,7 @@ def test_internal_error_with_traceback(broken, monkeypatch):
 
 
 def test_internal_error_as_json(broken):
-    result = CliRunner().invoke(app, ["show", "A", "--json"])
+    result = CliRunner().invoke(app, ["show", "A", "--stage", "graph", "--json"])
     document = json.loads(result.stdout)
     assert (document["schema"], document["exit_code"]) == ("cortexc.error/1", 5)
 

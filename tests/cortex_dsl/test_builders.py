@@ -120,7 +120,8 @@ def test_expand_tells_text_from_python() -> None:
     """B8: what a text says has its place; what Python said is `config`; neither is taken for the other."""
     text = (
         "let Q = preup(mlstm(num_heads=8), proj_factor=1.5)\nset XLCore.mem_len = 64\n"
-        "AX^Q{top_k=2, alpha_init=0.5} | M@adapter(bottleneck=8) / tissue 4x4 {slstm: 1} r=2 with d_hidden=64 adapter_rank=2"
+        "AX^Q{top_k=2, alpha_init=0.5} | M@adapter(bottleneck=8) / tissue 4x4 {slstm: 1} r=2 "
+        "with d_hidden=64 adapter_rank=2"
     )
     entries = expand(parse(text))
     assert not [e for e in entries if e.origin == "config"]

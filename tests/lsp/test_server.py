@@ -55,6 +55,7 @@ def test_hover_is_silent_where_nothing_is_known() -> None:
 
 def test_completion_of_any_prefix() -> None:
     """Whatever is typed so far, completion answers."""
-    text = 'let Q = preup(M(num_heads=8), 1.5)\nset XLCore.mem_len = 64\n["AX", Q] x2 | tissue 4x4 {slstm: 1} r=2 with d_hidden=8'
+    text = 'let Q = preup(M(num_heads=8), 1.5)\nset XLCore.mem_len = 64\n["AX", Q] x2 | tissue 4x4 {slstm: 1} r=2'
+    text += " with d_hidden=8 adapter_rank=2"
     for offset in range(len(text) + 1):
         assert all(item.text for item in complete(text[:offset], offset))

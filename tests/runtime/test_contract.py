@@ -3,8 +3,11 @@ U15, W4."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 from torch import Tensor
 
 from ..tolerances import TOLERANCES, assert_close
@@ -28,9 +31,18 @@ from .contract import (
 STEPS = 13
 F32, F64 = torch.float32, torch.float64
 
-# float64 has no Triton kernels, so there the triton backend is checked in float32 alone.
-BACKENDS = [("reference", F64), ("eager", F64), ("eager", F32), ("triton", F32)]
+# float64 has no Triton kernels: the triton backend is checked in float32 alone, by tests of its own.
+TORCH = [("reference", F64), ("eager", F64), ("eager", F32)]
 COMPILED = [("eager", F64), ("eager", F32), ("triton", F32)]
+
+
+def on_kernels(names: Iterable[str], kinds: Iterable[str], few: tuple[str, ...]) -> list[ParameterSet]:
+    """(part, cut or mask) for the triton backend. Triton's interpreter is slow, so without a GPU most of them are long."""
+    return [
+        pytest.param(name, kind, marks=[] if GPU or kind in few else [pytest.mark.long])
+        for name in names
+        for kind in kinds
+    ]
 
 
 def ids(pair: tuple[str, torch.dtype]) -> str:
@@ -44,35 +56,42 @@ def oracle(pattern: str, kind: str, steps: int = STEPS) -> tuple[Tensor, dict[st
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-@pytest.mark.parametrize("backend", BACKENDS, ids=ids)
+@pytest.mark.parametrize("backend", TORCH, ids=ids)
 @pytest.mark.parametrize("cut", CUTS)
 def test_one_function_however_cut(name: str, backend: tuple[str, torch.dtype], cut: str) -> None:
     """Outputs and final state do not depend on where a sequence is cut, nor on the backend; with resets inside."""
-    kind, dtype = backend
-    if kind == "triton" and not GPU and cut == "steps" and name == "AXMS":
-        cut = "random"  # the interpreter would take minutes here; single parts are stepped below
-    stack = make(PATTERNS[name], kind, dtype)
-    expected, state = oracle(PATTERNS[name], "random")
-    x, m = inputs(STEPS, dtype), mask("random", STEPS)
-    with torch.no_grad():
-        y, after = run(stack, x, m, pieces(cut, STEPS), by_step=cut == "steps")
-    assert_close(y, expected.to(dtype), dtype, "y")
-    for path, leaf in leaves(after).items():
-        assert_close(leaf, state[path].to(leaf.dtype), dtype if leaf.is_floating_point() else None, path)
+    check_run(name, *backend, "random", cut)
+
+
+@pytest.mark.parametrize(("name", "cut"), on_kernels(PATTERNS, CUTS, ("random",)))
+def test_one_function_on_kernels(name: str, cut: str) -> None:
+    """The same with the Triton kernels."""
+    check_run(name, "triton", F32, "random", cut)
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-@pytest.mark.parametrize("backend", COMPILED, ids=ids)
+@pytest.mark.parametrize("backend", TORCH[1:], ids=ids)
 @pytest.mark.parametrize("kind", MASKS)
 def test_resets(name: str, backend: tuple[str, torch.dtype], kind: str) -> None:
     """Every kind of mask gives what the reference gives."""
-    stack = make(PATTERNS[name], *backend)
-    expected, state = oracle(PATTERNS[name], kind)
+    check_run(name, *backend, kind, "whole")
+
+
+@pytest.mark.parametrize(("name", "kind"), on_kernels(PATTERNS, MASKS, ("last",)))
+def test_resets_on_kernels(name: str, kind: str) -> None:
+    """The same with the Triton kernels."""
+    check_run(name, "triton", F32, kind, "whole")
+
+
+def check_run(name: str, kind: str, dtype: torch.dtype, resets: str, cut: str) -> None:
+    """Outputs and final state of a run against the reference's."""
+    stack = make(PATTERNS[name], kind, dtype)
+    expected, state = oracle(PATTERNS[name], resets)
     with torch.no_grad():
-        y, after = run(stack, inputs(STEPS, backend[1]), mask(kind, STEPS), [STEPS])
-    assert_close(y, expected.to(backend[1]), backend[1], "y")
+        y, after = run(stack, inputs(STEPS, dtype), mask(resets, STEPS), pieces(cut, STEPS), by_step=cut == "steps")
+    assert_close(y, expected.to(dtype), dtype, "y")
     for path, leaf in leaves(after).items():
-        assert_close(leaf, state[path].to(leaf.dtype), backend[1] if leaf.is_floating_point() else None, path)
+        assert_close(leaf, state[path].to(leaf.dtype), dtype if leaf.is_floating_point() else None, path)
 
 
 @pytest.mark.parametrize("name", PATTERNS)
@@ -110,11 +129,21 @@ def gradients(stack: torch.nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-@pytest.mark.parametrize("backend", [("eager", F64), ("triton", F32)], ids=ids)
-def test_nothing_survives_a_reset(name: str, backend: tuple[str, torch.dtype]) -> None:
+def test_nothing_survives_a_reset(name: str) -> None:
+    """On torch, in float64."""
+    check_nothing_survives(name, "eager", F64)
+
+
+@pytest.mark.parametrize(("name", "kind"), on_kernels(PATTERNS, ["triton"], ()))
+def test_nothing_survives_a_reset_on_kernels(name: str, kind: str) -> None:
+    """On the Triton kernels, in float32."""
+    check_nothing_survives(name, kind, F32)
+
+
+def check_nothing_survives(name: str, kind: str, dtype: torch.dtype) -> None:
     """NaN before a reset reaches no output, no state and no gradient after it; rows do not touch each other."""
-    stack = make(PATTERNS[name], *backend)
-    clean = inputs(STEPS, backend[1])
+    stack = make(PATTERNS[name], kind, dtype)
+    clean = inputs(STEPS, dtype)
     dirty = clean.clone()
     dirty[0, 4] = float("nan")
     m = torch.zeros(ROWS, STEPS, dtype=torch.bool, device=DEVICE)
@@ -140,8 +169,8 @@ def test_reset_is_a_fresh_start(name: str, kind: str) -> None:
     stack = make(PATTERNS[name], kind, F64)
     x = inputs(STEPS, F64)
     _, warm = stack(inputs(7, F64, seed=5))
-    first = torch.tensor([True, False, True])
-    m = torch.zeros(ROWS, STEPS, dtype=torch.bool)
+    first = torch.tensor([True, False, True], device=DEVICE)
+    m = torch.zeros(ROWS, STEPS, dtype=torch.bool, device=DEVICE)
     m[:, 0] = first
     expected, expected_state = stack(x, warm, resets=m)
     for y, state in (stack(x, warm, resets=first), stack(x, stack.reset_state(warm, first))):

@@ -3,7 +3,7 @@ adapters, nested columns, stacks as cores, and parts that are compiled by themse
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import pytest
 import torch
@@ -74,12 +74,12 @@ def ids(pair: tuple[str, torch.dtype]) -> str:
     return f"{pair[0]}-{str(pair[1]).removeprefix('torch.')}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def part(name: str, backend: str, dtype: torch.dtype) -> CompiledStack:
     return make(PARTS[name], backend, dtype)  # type: ignore[arg-type]
 
 
-@lru_cache(maxsize=None)
+@cache
 def oracle(name: str, kind: str) -> tuple[Tensor, dict[str, Tensor]]:
     """Outputs and final state of the reference in float64, over the whole sequence at once."""
     with torch.no_grad():
@@ -147,7 +147,7 @@ def test_gradients(name: str, backend: tuple[str, torch.dtype]) -> None:
 
 
 def gradients(stack: CompiledStack, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Of a weighted sum of outputs and final state. The incoming state comes from the reference, so all start alike."""
+    """Of a weighted sum of outputs and final state, from a state that some steps have filled."""
     with torch.no_grad():
         _, state = stack(inputs(5, dtype, seed=7))
     state = state.clone()

@@ -1,1 +1,1 @@
-"""The language server. `complete` and `hover` work on text and offsets; `server` speaks the protocol (extra `[lsp]`)."""
+"""The language server: `complete` and `hover` work on text; `server` speaks the protocol (extra `[lsp]`)."""

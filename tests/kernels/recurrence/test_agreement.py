@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tolerances import assert_close
+
+from ...tolerances import assert_close
 
 RESETS = ["none", "false", "random", "first", "last", "all"]
 

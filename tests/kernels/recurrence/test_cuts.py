@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tolerances import assert_close
+
+from ...tolerances import assert_close
 
 STEPS = 9
 CUTS = [(4,), (1, 2, 7), (8,), tuple(range(1, STEPS))]

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 import torch
-from tolerances import assert_close
+
+from ...tolerances import assert_close
 
 
 def compiled(op, backend="aot_eager"):
