@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-MODES = ("forward", "forward+backward", "step")
+MODES = ("forward", "forward+backward", "step", "stepper")
 
 
 def table(document: dict[str, Any]) -> str:

@@ -1,10 +1,12 @@
 """The pattern language and the configs it stands for. Imports no torch."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from .api import check, names_of, parse, parse_ast, read
-from .builders import build_column_auto_config, build_cortex_auto_config
-from .codes import CODES, explain
 from .diagnostics import CortexSpecError, CortexSyntaxError, CortexWarning, Diagnostic, Fix, render_all
-from .draw import mermaid, tree
 from .expand import Entry, expand
 from .format import format_spec
 from .format_text import format_text
@@ -16,6 +18,21 @@ from .sets import apply_overrides
 from .spans import Source, Span
 from .spec import *  # noqa: F403
 from .spec import __all__ as _spec_names
+
+if TYPE_CHECKING:
+    from .builders import build_column_auto_config, build_cortex_auto_config
+    from .codes import CODES, explain
+    from .draw import mermaid, tree
+
+# Not needed to read a text: loaded at the first use, so that `cortexc check` does not wait for them.
+_LATER = {
+    "CODES": "codes",
+    "build_column_auto_config": "builders",
+    "build_cortex_auto_config": "builders",
+    "explain": "codes",
+    "mermaid": "draw",
+    "tree": "draw",
+}
 
 __all__ = [
     "CODES",
@@ -57,3 +74,9 @@ __all__ = [
     "try_resolve",
     *_spec_names,
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_LATER[name]}", __name__), name)

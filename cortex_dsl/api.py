@@ -11,6 +11,7 @@ from . import ast
 from .diagnostics import CortexSyntaxError, CortexWarning, Diagnostic
 from .lower import Lowering
 from .parser import Reading
+from .quiet_gc import collector_paused
 from .recipes import recipe_text
 from .registry import Registry, TokenInfo, default_registry
 from .resolve import try_resolve
@@ -68,6 +69,20 @@ def read(
     allow_include: bool = True,
 ) -> tuple[CortexStackConfig | None, list[Diagnostic]]:
     """`parse` without exceptions: the spec if there is one, and every complaint, in order."""
+    with collector_paused():
+        return _read(text, source, d_hidden, num_layers, registry, custom_map, allow_import, allow_include)
+
+
+def _read(
+    text: str,
+    source: str,
+    d_hidden: int | None,
+    num_layers: int | None,
+    registry: Registry | None,
+    custom_map: Mapping[str, Any] | None,
+    allow_import: bool,
+    allow_include: bool,
+) -> tuple[CortexStackConfig | None, list[Diagnostic]]:
     try:
         reading = Reading(recipe_text(Source(source, text)))
     except CortexSyntaxError as error:

@@ -97,14 +97,13 @@ def build_cortex_auto_config(
     if router is not None:
         spec = map_nodes(spec, lambda n: updated(n, router=router) if isinstance(n, ColumnScaffoldConfig) else n)
     if use_axonlayers:
-        spec = apply_overrides(spec, AXON_LAYERS)
+        spec = apply_overrides(spec, axon_layers())
     return apply_overrides(spec, override_global_configs)
 
 
-AXON_LAYERS = (
-    mLSTMCoreConfig(use_axon_layer=True, use_axon_qkv=True),
-    sLSTMCoreConfig(use_axon_layer=True),
-)
+def axon_layers() -> tuple[Node, ...]:
+    """The overrides that `use_axonlayers=True` stands for."""
+    return mLSTMCoreConfig(use_axon_layer=True, use_axon_qkv=True), sLSTMCoreConfig(use_axon_layer=True)
 
 
 def _layers(layers: Sequence[Any], num_layers: int | None) -> tuple[Node, ...]:

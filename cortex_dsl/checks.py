@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from .diagnostics import CortexSpecError, Diagnostic
+from .spec.base import Node, span_of
 from .spec.cores import AxonCoreConfig, CoreConfig, LSTMCoreConfig, XLCoreConfig
 from .spec.tissue import TissueConfig
 
@@ -49,6 +51,15 @@ def check_tissue(tissue: TissueConfig) -> Iterator[tuple[str, str]]:
     cells = tissue.width * tissue.height * (tissue.depth or 1)
     if tissue.patch_edges >= cells:
         yield "E511", f"patch_edges {tissue.patch_edges} must be less than the {cells} cells"
+
+
+def not_yet(config: Node, *options: str) -> None:
+    """Refuse options that this version cannot compile and would have to ignore. Raises `CortexSpecError`."""
+    asked = [f"{name}={getattr(config, name)!r}" for name in options if getattr(config, name)]
+    if asked:
+        what = f"{type(config).__name__} with {', '.join(asked)} does not compile in this version"
+        help_ = f"leave out {', '.join(options)}: it would be ignored"
+        raise CortexSpecError([Diagnostic("E513", what, span_of(config), "not yet", help=help_)])
 
 
 def nearest_widths(width: int, works: Callable[[int], bool], reach: int = 4096) -> list[int]:

@@ -258,9 +258,7 @@ _ALL = (
     Code(
         "E513",
         "an option that does not compile yet",
-        "The language has it and this version cannot run it: an error, never silently ignored.",
-        "S(dropout=0.1)",
-        "S",
+        "The language has it and the compiler of this version does not: an error, never silently ignored.",
     ),
     Code("E601", "the text is too long", "A text has a limit, so that no input can take unbounded time."),
     Code("E602", "nested too deeply", "Give inner parts a name.", "(" * 65 + "A" + ")" * 65, "A"),

@@ -8,6 +8,7 @@ from typing import Any
 from .checks import Problem, check_core, check_tissue, nearest_widths
 from .diagnostics import CortexSpecError, Diagnostic, Fix
 from .labels import place_of, token_of
+from .quiet_gc import collector_paused
 from .spec.base import Node, filled, span_of, value_place
 from .spec.cores import AxonCoreConfig, CoreConfig, XLCoreConfig
 from .spec.scaffolds import ColumnScaffoldConfig, RouterConfig
@@ -42,7 +43,8 @@ def try_resolve(spec: CortexStackConfig, d_hidden: int | None = None) -> tuple[C
     if isinstance(width, bool) or not isinstance(width, int) or width < 1:
         resolver.complain("E501", at, f"d_hidden must be a positive int, got {width!r}")
         return spec, resolver.problems
-    resolved = resolver.stack(spec, width, at)
+    with collector_paused():
+        resolved = resolver.stack(spec, width, at)
     if any(problem.code == "E502" for problem in resolver.problems):
         return resolved, _with_width(spec, width, resolver.problems)
     return resolved, resolver.problems

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
@@ -12,6 +11,8 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     folded = {k.casefold(): k for k in reversed(names)}
     if name.casefold() in folded:
         return folded[name.casefold()]
+    from difflib import get_close_matches  # only a mistake pays for it
+
     found = get_close_matches(name[:64].casefold(), folded, n=1, cutoff=0.6)
     return folded[found[0]] if found else None
 

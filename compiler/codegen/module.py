@@ -29,8 +29,8 @@ def emit_program(header: str, programs: dict[str, Program]) -> str:
             suffixed = graph if program.mode == "sequence" else graph.update(name=f"{graph.name}_step")
             lines += ["", "", *emit_function(suffixed, reserved)]
         alone = not program.layers
-        lines += ["", "", *(emit_function(program.entry.update(name=program.mode), reserved) if alone else
-        _entry(program))]
+        entry = program.entry.update(name=program.mode)
+        lines += ["", "", *(emit_function(entry, reserved) if alone else _entry(program))]
     return "\n".join(lines) + "\n"
 
 

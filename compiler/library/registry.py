@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ...cortex_dsl import CortexSpecError, Diagnostic, span_of, token_of
+from ...cortex_dsl import span_of, token_of
+from ...cortex_dsl.checks import not_yet as not_yet
 from ...cortex_dsl.spec import Node
 from .builder import Builder, Ref
 
@@ -32,15 +33,6 @@ def lookup(config: object) -> Part:
             f"{kind} has no graph in this version; parts that compile: {', '.join(sorted(_PARTS))}"
         )
     return _PARTS[kind]
-
-
-def not_yet(config: Node, *options: str) -> None:
-    """Refuse options that this version would have to ignore. Raises CortexSpecError."""
-    asked = [f"{name}={getattr(config, name)!r}" for name in options if getattr(config, name)]
-    if asked:
-        what = f"{type(config).__name__} with {', '.join(asked)} does not compile in this version"
-        help_ = f"leave out {', '.join(options)}: it would be ignored"
-        raise CortexSpecError([Diagnostic("E513", what, span_of(config), "not yet", help=help_)])
 
 
 def class_name(config: object) -> str:

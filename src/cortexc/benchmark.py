@@ -250,6 +250,7 @@ def environment(device: str) -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "triton": _version("triton"),
         "cortexc": _version("cortexc"),
+        "cortexcore": _version("cortexcore"),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         **_source(),
     }

@@ -37,8 +37,8 @@ def test_table(tmp_path):
     (tmp_path / "one.json").write_text(json.dumps(document()))
     assert table(tmp_path).returncode == 0
     text = (tmp_path / "README.md").read_text()
-    assert "| cortexc eager | 10.00 (1.5) | – | 2.00 (1.5) | 3 MiB | – |" in text
-    assert r"| cortexc triton | – | – | – | – | a \| b |" in text
+    assert "| cortexc eager | 10.00 (1.5) | – | 2.00 (1.5) | – | 3 MiB | – |" in text
+    assert r"| cortexc triton | – | – | – | – | – | a \| b |" in text
     assert "Some GPU, torch 2.13.0, Triton 3.9.0, TF32 off, commit 0123456789ab with changes, 2026-01-02" in text
     assert "Not installed in this run: cortexcore." in text
 

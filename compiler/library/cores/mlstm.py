@@ -39,9 +39,7 @@ def mlstm(b: Builder, cfg: mLSTMCoreConfig, x: Ref) -> Ref:
 def _gate(b: Builder, cfg: mLSTMCoreConfig, name: str, qkv: Ref, bias_rule: str, *bias_args: float) -> Ref:
     """One gate for each head, starting at its bias."""
     if not cfg.use_axon_layer:
-        return b.linear(
-            name, qkv, cfg.num_heads, rule="constant", args=(0,), bias_rule=bias_rule, bias_args=bias_args
-        )
+        return b.linear(name, qkv, cfg.num_heads, rule="constant", args=(0,), bias_rule=bias_rule, bias_args=bias_args)
     return axon_layer(
         b, name, qkv, cfg.num_heads, group="mlstm", rule="constant", args=(0,), bias_rule=bias_rule, bias_args=bias_args
     )

@@ -12,8 +12,8 @@ from .conv import causal_conv
 
 @part(sLSTMCoreConfig)
 def slstm(b: Builder, cfg: sLSTMCoreConfig, x: Ref) -> Ref:
-    """Gate inputs (i, f from the convolved input, z, o from the input), the recurrence of ``recurrences/slstm.py``, and a
-    norm per head. Gate order i, f, z, o."""
+    """Gate inputs (i, f from the convolved input, z, o from the input), the recurrence of ``recurrences/slstm.py``,
+    and a norm per head. Gate order i, f, z, o."""
     not_yet(cfg, "dropout")
     heads = cfg.num_heads
     a = b.op("silu", causal_conv(b, "conv1d", x, cfg.conv1d_kernel_size))

@@ -11,7 +11,7 @@ from ..registry import lookup, not_yet, part
 def adapter(b: Builder, cfg: AdapterScaffoldConfig, x: Ref) -> Ref:
     """y = s + g · (W_up act(W_down LN(s))), s the output of the scaffold inside, whose state lies under ``wrapped``.
 
-    W_up and g start at 0; g is one number, or with ``per_channel_gate`` one for each channel. LN has weight and bias."""
+    W_up and g start at 0; g is one number, or with ``per_channel_gate`` one for each channel. LN has a bias too."""
     not_yet(cfg, "dropout")
     y = lookup(cfg.scaffold)(b.at("wrapped", state="wrapped"), cfg.scaffold, x)
     normed = b.layer_norm("norm", y, bias=True)

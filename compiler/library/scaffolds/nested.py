@@ -9,8 +9,8 @@ from ..registry import class_name, lookup, not_yet, part
 
 @part(CortexStackConfig)
 def nested_stack(b: Builder, cfg: CortexStackConfig, x: Ref) -> Ref:
-    """Layer after layer, then the norm: parameters under ``layers.N``, states under ``<Scaffold>_N``, as in a stack that
-    stands by itself."""
+    """Layer after layer, then the norm: parameters under ``layers.N``, states under ``<Scaffold>_N``, as in a stack
+    that stands by itself."""
     not_yet(cfg, "routed_adapter")
     for index, layer in enumerate(cfg.scaffolds):
         inner = b.at(f"layers.{index}", state=f"{class_name(layer)}_{index}")

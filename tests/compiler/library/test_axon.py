@@ -193,7 +193,7 @@ def test_axon_layer_is_linear_plus_axon() -> None:
             assert_close(other(x[row : row + 1])[0], axon(x[row : row + 1])[0])
 
 
-@pytest.mark.parametrize("width, mixer", [(16, "srht_signs"), (12, "input_proj")])
+@pytest.mark.parametrize(("width", "mixer"), [(16, "srht_signs"), (12, "input_proj")])
 def test_mixer_follows_the_width(width: int, mixer: str) -> None:
     """cfg=None: SRHT for a power of two, else the learned untraced map. The caret asks for all layers."""
     names = cortexc.compile("S^", d_hidden=width, backend="eager").state_dict()

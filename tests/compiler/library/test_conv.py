@@ -20,7 +20,7 @@ H, B, T = 6, 3, 9
 @pytest.mark.parametrize("kernel", [1, 4, 12])
 @pytest.mark.parametrize("backend", ["reference", "eager"])
 def test_equals_torch(mixing: bool, bias: bool, kernel: int, backend: str) -> None:
-    """A fresh state is zeros on the left, also for a kernel longer than the sequence; the state is the last K inputs."""
+    """A fresh state is zeros on the left, also for a kernel longer than the sequence; the state is K inputs."""
     torch.manual_seed(0)
     config = CausalConv1dCoreConfig(hidden_size=H, kernel_size=kernel, causal_conv_bias=bias, channel_mixing=mixing)
     core = cortexc.compile(config, backend=backend, dtype=F64)

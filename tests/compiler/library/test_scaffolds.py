@@ -159,7 +159,7 @@ FEEDS = [
 ]
 
 
-@pytest.mark.parametrize("scaffold, core, activate, expected", FEEDS)
+@pytest.mark.parametrize(("scaffold", "core", "activate", "expected"), FEEDS)
 def test_what_a_preup_feeds_its_core(scaffold: type, core: object, activate: bool, expected: str) -> None:
     """SiLU(a); a itself for an mLSTM without axon QKV, or without activate_cell_input (spec §3)."""
     graph = trace_part(scaffold(core=core, activate_cell_input=activate), "part", H, "sequence")
@@ -168,7 +168,7 @@ def test_what_a_preup_feeds_its_core(scaffold: type, core: object, activate: boo
 
 
 @pytest.mark.parametrize(
-    "pattern, option",
+    ("pattern", "option"),
     [
         ("S(dropout=0.1)", "dropout=0.1"),
         ("L(num_layers=2, dropout=0.2)", "dropout=0.2"),

@@ -1,5 +1,5 @@
-"""Eligibility traces (spec §2, Axon): the gradients of separate calls sum to those of one call over everything, to 1e-9,
-for the parameters that traces cover. Covers X7."""
+"""Eligibility traces (spec §2, Axon): the gradients of separate calls sum to those of one call over everything, to
+1e-9, for the parameters that traces cover. Covers X7."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ INSIDE = [
 ]
 
 
-@pytest.mark.parametrize("pattern, state, scope", INSIDE, ids=[f"{p}-{s}" for p, _, s in INSIDE])
+@pytest.mark.parametrize(("pattern", "state", "scope"), INSIDE, ids=[f"{p}-{s}" for p, _, s in INSIDE])
 @pytest.mark.parametrize("kind", ["none", "random"])
 def test_inside_other_cores(pattern: str, state: str, scope: str, kind: str) -> None:
     torch.manual_seed(0)
