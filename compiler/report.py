@@ -175,25 +175,34 @@ def _flops(nodes: Iterable[Node], graph: Graph) -> int:
 
 
 _KERNELS: Mapping[str, tuple[str, str]] = {
-    "mlstm": ("torch chunkwise", "matrix memory in chunks"),
+    "mlstm": ("torch chunks", "matrix memory: parallel inside chunks"),
     "agalite": ("torch scan", "decayed sums, by doubling windows"),
-    "lstm_projected": ("torch loop", "a loop over T"),
-    "xl_attention": ("torch windowed", "one window, blocked over T"),
+    "lstm_projected": ("torch loop", "the projection is inside the loop"),
+    "xl_attention": ("torch windows", "one window for every mode, blocked over T"),
 }
 
 
 def _kernel(nodes: list[Node]) -> tuple[str, str]:
-    for node in nodes:
+    """The kernel of the node that carries state through time, and why it is that one."""
+    # Axon layers inside a core run diagonal recurrences of their own, which do not name it.
+    for node in sorted(nodes, key=lambda n: n.op == "recurrence" and not n.attr("head_width")):
         if node.op == "recurrence":
-            impl = str(node.attr("impl"))
-            name = {"auto": "triton or torch", "torch": "torch", "reference": "reference"}[impl]
-            kind = "per-head matrix, loop over T" if node.attr("head_width") else "diagonal affine, scan over T"
-            return f"{name} {node.attr('name')}", kind
+            return _recurrence_kernel(node)
         if node.op in _KERNELS:
             if node.attr("impl") == "reference":
-                return "reference", "a loop over T"
+                return "reference loop", "asked for: the equation as it stands"
             return _KERNELS[node.op]
-    return "torch", "no recurrence"
+    return "torch", "nothing here runs through time"
+
+
+def _recurrence_kernel(node: Node) -> tuple[str, str]:
+    matrix = bool(node.attr("head_width"))
+    shape = "loop" if matrix else "scan"
+    proof = "a matrix in the recurrence: step by step" if matrix else "diagonal and affine: parallel over T"
+    impl = node.attr("impl")
+    if impl == "reference":
+        return "reference loop", "asked for: the equation as it stands"
+    return (f"triton {shape}", f"{proof}; torch where there is no GPU") if impl == "auto" else (f"torch {shape}", proof)
 
 
 def report_from_json(data: Mapping[str, object]) -> Report:

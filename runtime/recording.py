@@ -18,7 +18,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .state import Leaves
@@ -54,6 +54,8 @@ class Recorder:
 
     def find(self, stack: CompiledStack, x: Tensor, leaves: Leaves, mask: Tensor | None) -> Recording | None:
         """A recording that this call may use; makes one when the kind of call has come often enough."""
+        if any(type(p) is not nn.Parameter for p in stack.parameters()):
+            return None  # sharded or wrapped parameters have no memory of their own to record
         key = _kind_of_call(x, leaves, mask)
         found = self._recordings.get(key)
         if found is not None:
@@ -64,7 +66,10 @@ class Recorder:
         self._seen[key] = self._seen.get(key, 0) + 1
         if self._seen[key] < AFTER or len(self._recordings) >= KEPT:
             return None
-        self._recordings[key] = made = Recording(stack, x, leaves, mask)
+        # Its buffers outlive this call, whatever mode the call is in. Leaving inference mode switches gradients on.
+        grad = torch.is_grad_enabled()
+        with torch.inference_mode(False), torch.set_grad_enabled(grad):
+            self._recordings[key] = made = Recording(stack, x, leaves, mask)
         return made
 
 
@@ -75,6 +80,7 @@ def _kind_of_call(x: Tensor, leaves: Leaves, mask: Tensor | None) -> Hashable:
         x.device,
         mask is None,
         torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
         x.requires_grad,
         tuple(leaf.requires_grad for leaf in leaves),
         torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda"),

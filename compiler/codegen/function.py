@@ -41,8 +41,11 @@ def _statement(node: Node, names: dict[str, str]) -> str:
     args = ["None" if i == ABSENT else names[i] for i in node.inputs]
     text = op.emit(args, dict(node.attrs))
     targets = [names[v.name] for v in node.outputs]
-    left = recurrence_targets(targets, dict(node.attrs)) if node.op == "recurrence" else ", ".join(targets)
-    return f"{left} = {text}"
+    if node.op == "recurrence":
+        return f"{recurrence_targets(targets, dict(node.attrs))} = {text}"
+    if node.op == "split" and len(targets) == 1:
+        return f"({targets[0]},) = {text}"
+    return f"{', '.join(targets)} = {text}"
 
 
 def _tuple(items: list[str]) -> str:

@@ -32,8 +32,8 @@ def fuse_pointwise(graph: Graph) -> Graph:
         group = member.get(id(node))
         if group is None:
             nodes.append(node)
-        elif group[0] is node:
-            nodes.append(_fused(group, read_outside))
+        elif group[0] is node and not read_outside.isdisjoint(v.name for n in group for v in n.outputs):
+            nodes.append(_fused(group, read_outside))  # a group that nobody reads is dead
     return graph.update(nodes=in_order(nodes))
 
 

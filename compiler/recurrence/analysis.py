@@ -9,6 +9,7 @@ from .expr import Expr, const, leaf, leaves, substitute, walk
 from .frontend import Recurrence
 from .gradient import Backward, gradient, step_backward
 from .hoist import Hoisted, hoist
+from .jacobian import Unrolled, unroll
 from .traces import Traces, derive_traces
 
 Matrix = tuple[tuple[Expr, ...], ...]
@@ -28,6 +29,7 @@ class Facts:
     pointwise: tuple[bool, ...]  # per state variable: the equations read its previous value, outside r
     shared: tuple[bool, ...]  # per gate: the adjoint of r.g is that of x.g
     backward: Backward
+    unrolled: Unrolled | None  # what a loop over time in torch runs; None where a scan runs instead
     traces: Traces | None  # eligibility traces, for diagonal recurrences with parameters
     names: Mapping[Expr, str] = field(default_factory=dict, repr=False, compare=False)
 
@@ -52,6 +54,7 @@ def analyse(rec: Recurrence) -> Facts:
         transition = tuple(tuple(row[s] for s in state) for row in rows)
         offset = substitute(update, {s: const(0.0) for s in state})
     read = leaves(update)
+    shared = tuple(back.inputs[rec.inputs.index(g)] is d for g, d in zip(rec.gates, back.recurrent, strict=True))
     return Facts(
         update=update,
         hoisted=hoisted,
@@ -61,8 +64,9 @@ def analyse(rec: Recurrence) -> Facts:
         offset=offset,
         constant_transition=transition is not None and all(e.kind != "x" for row in transition for e in leaves(row)),
         pointwise=tuple(leaf("s", n) in read for n in rec.state),
-        shared=tuple(back.inputs[rec.inputs.index(g)] is d for g, d in zip(rec.gates, back.recurrent, strict=True)),
+        shared=shared,
         backward=back,
+        unrolled=unroll(rec, update, values, shared, names) if transition is None else None,
         traces=derive_traces(rec) if diagonal and rec.params else None,
         names=names,
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from .analysis import Facts
 from .expr import Expr, leaf
 from .frontend import Recurrence
 from .gradient import adjoints
+from .jacobian import Unrolled
 from .printer import print_function
 from .traces import trace_names
 
@@ -28,7 +31,7 @@ def backward_results(rec: Recurrence, facts: Facts) -> list[Expr]:
 
 
 def emit_torch(rec: Recurrence, facts: Facts) -> str:
-    """Functions `step`, `vjp` and, where they apply, `hoist`, `hoist_vjp`, `affine` and `trace`."""
+    """Functions `step`, `vjp` and, where they apply, `hoist`, `hoist_vjp`, `advance`, `jacobian`, `affine`, `trace`."""
     x0 = leaf("x", rec.inputs[0])
     arguments = step_arguments(rec, facts)
     adjoint = [leaf("d", n) for n in rec.state]
@@ -57,6 +60,8 @@ def emit_torch(rec: Recurrence, facts: Facts) -> str:
             doc="Reverse mode of `step`: adjoints d_* of the new state to adjoints of what it read.",
         )
     )
+    if facts.unrolled is not None:
+        parts += _unrolled(rec, facts.unrolled)
     if facts.transition is not None and facts.offset is not None:
         parts.append(
             print_function(
@@ -125,5 +130,29 @@ def _hoist(rec: Recurrence, facts: Facts) -> list[str]:
             target="torch",
             names={**names, **d_names},
             doc="Reverse mode of `hoist`.",
+        ),
+    ]
+
+
+def _unrolled(rec: Recurrence, loop: Unrolled) -> list[str]:
+    gates, count = rec.gates, len(rec.gates)
+    pairs = (f"{rec.state[i]}/{gates[at] if at < count else rec.state[at - count]}" for i, at in loop.entries)
+    return [
+        print_function(
+            "advance",
+            loop.arguments,
+            loop.update,
+            target="torch",
+            names=loop.names,
+            anchor=loop.arguments[0],
+            doc="`step`, where x_ of a gate that has no r_ here is the sum of both.",
+        ),
+        print_function(
+            "jacobian",
+            loop.arguments,
+            loop.jacobian,
+            target="torch",
+            names=loop.names,
+            doc="\n    ".join(wrap(f"The partial derivatives of `advance` that are not 0: {', '.join(pairs)}.", 110)),
         ),
     ]

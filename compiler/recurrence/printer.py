@@ -17,7 +17,7 @@ from .ops import OPS
 Target = Literal["torch", "triton"]
 
 LONG = 72  # characters of an inlined expression
-RESERVED = frozenset({"torch", "triton", "tl", "F", "sigmoid", "tanh", "log_sigmoid", "step", "vjp"})
+RESERVED = frozenset({"torch", "triton", "tl", "F", "sigmoid", "tanh", "log_sigmoid", "step", "vjp", "advance", "jacobian"})
 
 
 def leaf_text(node: Expr) -> str:

@@ -33,7 +33,7 @@ def lstm_projected(
     dtype = accumulate_dtype(gates)
     h, c = h.to(dtype), c.to(dtype)
     recurrent, project = weight_hh.to(dtype), weight_hr.to(dtype)
-    before = None if segments is None else torch.zeros_like(segments[:, 0])
+    before = torch.zeros(gates.shape[0], dtype=torch.int64, device=gates.device)
     outputs = []
     with full_precision(gates):
         for t in range(gates.shape[1]):

@@ -1,5 +1,6 @@
 """Timing shared by `cortexc bench` and the scripts in bench/: one warm-up, one clock, one record."""
 
+import functools
 import importlib.metadata
 import json
 import platform
@@ -144,7 +145,7 @@ def prepared_call(module: nn.Module, x: Tensor, mode: Mode) -> Callable[[], obje
         _, state = module(x[:, : max(1, x.shape[1] // 2)])
     x_t, step = x[:, -1].contiguous(), getattr(module, "step", None) or module
     if mode == "stepper":
-        return lambda stepper=module.stepper(x.shape[0]): stepper(x_t)  # type: ignore[operator, misc]
+        return functools.partial(module.stepper(x.shape[0]), x_t)  # type: ignore[operator]
 
     def one_step() -> object:
         with torch.no_grad():

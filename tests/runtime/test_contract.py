@@ -37,7 +37,7 @@ COMPILED = [("eager", F64), ("eager", F32), ("triton", F32)]
 
 
 def on_kernels(names: Iterable[str], kinds: Iterable[str], few: tuple[str, ...]) -> list[ParameterSet]:
-    """(part, cut or mask) for the triton backend. Triton's interpreter is slow, so without a GPU most of them are long."""
+    """(part, cut or mask) for the triton backend. The interpreter is slow, so without a GPU most of them are long."""
     return [
         pytest.param(name, kind, marks=[] if GPU or kind in few else [pytest.mark.long])
         for name in names

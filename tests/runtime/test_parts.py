@@ -1,5 +1,5 @@
 """The contract (spec §1) for every part beside the four of ``test_contract.py``: cores with their options, caret
-variants, adapters, nested columns, stacks as cores, and parts compiled by themselves. Covers C1, C4-C7, S1-S9, X5-X10."""
+variants, adapters, nested columns, stacks as cores, parts compiled alone. Covers C1, C4-C7, S1-S9, X5-X10."""
 
 from __future__ import annotations
 

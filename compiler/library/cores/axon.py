@@ -1,10 +1,8 @@
 """Axon: the real-time recurrent unit, arXiv 2409.01449, diagonal complex recurrence with eligibility traces.
 
-Which parameters get exact gradients across calls, when the incoming state is detached: ``nu_log``, ``theta_log``
-and
-the
-input weights ``w1 w2`` (``Wc1 Wc2``), through their traces. ``input_proj`` has none, since one would hold H² numbers for
-every channel and row: its gradient is truncated at the start of the call, as is everything before the core.
+Exact across calls, when the incoming state is detached, are the gradients of the parameters that have traces:
+``nu_log``, ``theta_log`` and the input weights ``w1 w2`` (``Wc1 Wc2``). ``input_proj`` has none, since one would hold
+H² numbers for every row: its gradient is cut off at the start of the call, as is that of everything before the core.
 """
 
 from __future__ import annotations

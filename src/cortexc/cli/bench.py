@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.status import Status
 
 from .frontend import DEFAULT_WIDTH, Dtype, DtypeOption, HiddenOption, PatternArgument, read_spec
 from .output import ExitCode, JsonFlag, UserError, emit_json, say, say_field, size_text, terminal_width
@@ -62,6 +60,9 @@ def bench(
         return compile_stack(
             pattern, d_hidden=work.d_hidden, backend=backend, dtype=work.torch_dtype, device=work.device
         )
+
+    from rich.console import Console
+    from rich.status import Status
 
     with Status("", console=Console(stderr=True)) as status:
         outcomes = compare(

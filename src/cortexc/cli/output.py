@@ -9,7 +9,6 @@ from enum import IntEnum
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 
 class ExitCode(IntEnum):
@@ -47,6 +46,12 @@ def terminal_width() -> int | None:
 
 def say(line: str = "", *, style: str | None = None, error: bool = False) -> None:
     """Prints a line as it is: no markup, no highlighting, no cut; colour on a terminal, never with NO_COLOR."""
+    stream = sys.stderr if error else sys.stdout
+    if style is None or not stream.isatty():
+        stream.write(line + "\n")
+        return
+    from rich.console import Console  # a twentieth of a second that plain text does not wait for
+
     Console(stderr=error).print(line, style=style, markup=False, highlight=False, soft_wrap=True, emoji=False)
 
 

@@ -25,7 +25,7 @@ def test_real_graphs_come_back(pattern: str, mode: str) -> None:
 
 
 @given(graphs())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, report_multiple_bugs=False)
 def test_random_graphs_come_back(graph: Graph) -> None:
     assert parse_graph(print_graph(graph)) == graph
 
@@ -36,7 +36,7 @@ def attrs(depth: int = 2) -> st.SearchStrategy[object]:
 
 
 @given(st.lists(attrs(), max_size=4), st.sampled_from(["", "A at 1:1", "X(mem_len=5) {odd} at 2:3", 'M("a, b")']))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, report_multiple_bugs=False)
 def test_any_attribute_comes_back(values: list[object], where: str) -> None:
     """Also texts with quotes, braces, commas, `=`, line breaks and marks of comments."""
     named = tuple((f"k{i}", v) for i, v in enumerate(values))
@@ -69,7 +69,7 @@ def test_every_declaration_comes_back() -> None:
     st.lists(st.integers(0, 999) | st.sampled_from([B, T, T + 1, 2 * T, B * T]), max_size=4),
     st.booleans(),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, report_multiple_bugs=False)
 def test_types_come_back(dtype: str, shape: list[int | sympy.Expr], optional: bool) -> None:
     made = Type(dtype, tuple(shape), optional)
     assert parse_type(str(made)) == made

@@ -33,7 +33,7 @@ def same(before: Graph, after: Graph) -> None:
 @pytest.mark.parametrize("name", PASSES)
 def test_one_pass_keeps_the_numbers(name: str) -> None:
     @given(graphs())
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60, deadline=None, report_multiple_bugs=False)
     def check(before: Graph) -> None:
         same(before, applied(PASSES[name], before))
 
@@ -41,13 +41,13 @@ def test_one_pass_keeps_the_numbers(name: str) -> None:
 
 
 @given(graphs(most=20), st.lists(st.sampled_from(list(PASSES.values())), max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, report_multiple_bugs=False)
 def test_passes_in_any_order_keep_the_numbers(before: Graph, steps: list[Pass]) -> None:
     same(before, reduce(lambda g, step: applied(step, g), steps, before))
 
 
 @given(graphs())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, report_multiple_bugs=False)
 def test_the_pipeline_keeps_the_numbers_and_does_not_add_work(before: Graph) -> None:
     after = reduce(lambda g, step: applied(step, g), passes("triton"), before)
     same(before, after)

@@ -39,7 +39,7 @@ def test_deep_graphs_do_not_overflow() -> None:
 
 
 @given(graphs(), st.randoms(use_true_random=False))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, report_multiple_bugs=False)
 def test_any_order_is_mended(graph: Graph, random: object) -> None:
     assert in_order(graph.nodes) == graph.nodes
     mixed: list[Node] = list(graph.nodes)
