@@ -36,8 +36,8 @@ test: $(STAMP) ## the tests that need no GPU and little time
 test-long: $(STAMP) ## the long tests too
 	$(PYTEST) -m "not gpu" $(ARGS)
 
-test-gpu: $(STAMP) ## the tests that need a GPU
-	$(BIN)/python -m pytest -m gpu $(ARGS)
+test-gpu: $(STAMP) ## all but the long tests on a GPU: real kernels, and the tests that need one
+	CORTEXC_TEST_GPU=1 $(PYTEST) -m "not long" $(ARGS)
 
 fmt: $(STAMP) ## format, and mend what the linter can mend
 	$(BIN)/ruff format $(CODE)

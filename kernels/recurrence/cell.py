@@ -46,6 +46,9 @@ class Cell:
     vjp: Pointwise  # (x…, r…, s…, h…, d new s…) -> d x…, d r… (not shared), d s…, d h…
     hoist: Pointwise | None  # (p…) -> h…
     hoist_vjp: Pointwise | None  # (p…, d h…) -> d p…
+    advance: Pointwise | None  # (x…, r… (not shared), s…, h…) -> new s…; x of a shared gate holds its r already
+    jacobian: Pointwise | None  # (the same) -> partial derivatives of `advance`, one for each of `entries`
+    entries: tuple[tuple[int, int], ...]  # (state variable, place); places count the gates, then the previous state
     affine: Pointwise | None  # (x…, h…) -> A by rows, b; where the step is A s + b
     trace: Pointwise | None  # (x…, s…, trace_hoist…) -> J by rows, D by parameters
     trace_hoist: Pointwise | None  # (p…) -> what `trace` reads of them
@@ -113,12 +116,19 @@ def compute_dtype(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def previous(cell: Cell, index: int, inputs: Inputs, new: Tensor) -> Tensor:
-    """What every step read of state variable `index`, [B, T, H], from its new values `new` at every step."""
-    before = torch.cat([inputs.state[index].to(new.dtype)[:, None], new[:, :-1]], dim=1)
+def previous(cell: Cell, index: int, inputs: Inputs, new: Tensor, first: int = 0, stop: int | None = None) -> Tensor:
+    """What the steps from `first` to `stop` read of state variable `index`, from its new values at every step.
+
+    `new` is [B, T, H]; the result is [B, stop - first, H].
+    """
+    stop = new.shape[1] if stop is None else stop
+    if first > 0:
+        before = new[:, first - 1 : stop - 1]
+    else:
+        before = torch.cat([inputs.state[index].to(new.dtype)[:, None], new[:, : stop - 1]], dim=1)
     if inputs.resets is None:
         return before
-    return torch.where(inputs.resets[:, :, None], cell.initial[index], before)
+    return torch.where(inputs.resets[:, first:stop, None], cell.initial[index], before)
 
 
 def recur(weight: Tensor, y: Tensor) -> Tensor:
@@ -128,19 +138,3 @@ def recur(weight: Tensor, y: Tensor) -> Tensor:
     out = rows @ weight.reshape(heads, gates * width, width).transpose(1, 2)  # [N, rows, Gr·D]
     out = out.view(heads, -1, gates, width).permute(1, 2, 0, 3)
     return out.reshape(*y.shape[:-1], gates, heads * width)
-
-
-def recur_transposed(weight: Tensor, d_r: Tensor) -> Tensor:
-    """Adjoint of `recur` in y: d_r [B, Gr, H] -> [B, H]."""
-    heads, gates, width, _ = weight.shape
-    rows = d_r.view(-1, gates, heads, width).permute(2, 0, 1, 3).reshape(heads, -1, gates * width)
-    out = rows @ weight.reshape(heads, gates * width, width)  # [N, B, D]
-    return out.transpose(0, 1).reshape(d_r.shape[0], heads * width)
-
-
-def weight_gradient(weight: Tensor, d_r: Tensor, y: Tensor) -> Tensor:
-    """Sum of outer products as one GEMM per head: d_r [B, T, Gr, H], previous y [B, T, H] -> [N, Gr, D, D]."""
-    heads, gates, width, _ = weight.shape
-    left = d_r.view(-1, gates, heads, width).permute(2, 1, 3, 0).reshape(heads, gates * width, -1)
-    right = y.reshape(-1, heads, width).transpose(0, 1)
-    return (left @ right.to(left.dtype)).view(heads, gates, width, width)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from . import launch, loop, scan
+from . import launch, loop, loop_backward, scan
 from .cell import Cell, Forward, Inputs, compute_dtype
 from .traces import final_traces
 
@@ -61,7 +61,7 @@ def run_backward(
     if impl == "triton":
         found = launch.backward(cell, inputs, tuple(kept), tuple(d_outputs), tuple(d_last))
     else:
-        found = (scan if cell.affine else loop).backward(cell, inputs, tuple(kept), tuple(d_outputs), tuple(d_last))
+        found = (scan if cell.affine else loop_backward).backward(cell, inputs, tuple(kept), tuple(d_outputs), tuple(d_last))
     d_params = list(cell.hoist_vjp(*inputs.params, *found.hoisted)) if cell.hoist_vjp else []
     if inputs.traces:
         k = len(cell.state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from cortexc.compiler.codegen.wrap import LIMIT, wrap
@@ -20,11 +20,11 @@ def expressions() -> st.SearchStrategy[str]:
             lambda xs: f"({', '.join(xs)},)"
         )
 
-    return st.recursive(NAMES.map(lambda n: f"v_{n}"), grown, max_leaves=60)
+    return st.recursive(NAMES.map(lambda n: f"v_{n}"), grown, max_leaves=40)
 
 
 @given(expressions(), st.lists(NAMES.map(lambda n: f"v_{n}"), min_size=1, max_size=30), st.integers(0, 2))
-@settings(max_examples=150, deadline=None, report_multiple_bugs=False)
+@settings(max_examples=60, deadline=None, phases=(Phase.explicit, Phase.generate), report_multiple_bugs=False)
 def test_says_the_same_on_short_lines(right: str, left: list[str], depth: int) -> None:
     statement = f"{', '.join(left)} = {right}"
     lines = wrap(statement, depth)
