@@ -38,4 +38,5 @@ def emit_package(pattern: str, name: str, width: int, version: str) -> str:
 
 def in_docstring(text: str) -> str:
     """Text that a triple-quoted string may hold: a pattern may have comments, and strings of its own."""
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+    text = text.replace("\\", "\\\\").replace('"', '\\"')
+    return text.replace("{package}", "\\x7bpackage}")  # not the place that writing fills in

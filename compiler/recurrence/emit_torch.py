@@ -154,5 +154,6 @@ def _unrolled(rec: Recurrence, loop: Unrolled) -> list[str]:
             target="torch",
             names=loop.names,
             doc="\n    ".join(wrap(f"The partial derivatives of `advance` that are not 0: {', '.join(pairs)}.", 110)),
+            release=True,
         ),
     ]

@@ -7,6 +7,7 @@ are written where they are used. Lines come in the order of evaluation.
 from __future__ import annotations
 
 import keyword
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -33,10 +34,12 @@ def print_function(
     names: Mapping[Expr, str],
     doc: str,
     anchor: Expr | None = None,
+    release: bool = False,
 ) -> str:
     """`def name(arguments)` returning the tuple of `results`.
 
     Results that would not have the full shape (numbers, and values of hoisted leaves alone) are broadcast to `anchor`.
+    With `release`, variables are deleted after their last use.
     """
     lines = Block(target, names, {leaf_text(a) for a in arguments})
     texts = lines.add(results)
@@ -45,6 +48,7 @@ def print_function(
         for index, root in enumerate(results):
             if all(n.kind in ("h", "p") for n in leaves([root])):
                 texts[index] = f"{like}({leaf_text(anchor)}) + {texts[index]}"
+    body = _released(lines.text, texts) if release else lines.text
     head = ["@triton.jit"] if target == "triton" else []
     head += _signature(name, [leaf_text(a) for a in arguments])
     head += [f'    """{doc}"""']
@@ -52,7 +56,25 @@ def print_function(
     tail = f"    return ({tail})" if len(tail) > 100 else f"    return {tail}"
     if len(tail) > 118:
         tail = "    return (\n" + "".join(f"        {t},\n" for t in texts) + "    )"
-    return "\n".join([*head, *(f"    {line}" for line in lines.text), tail])
+    return "\n".join([*head, *(f"    {line}" for line in body), tail])
+
+
+def _released(lines: Sequence[str], results: Sequence[str]) -> list[str]:
+    """`lines` with a `del` wherever variables have seen their last use.
+
+    Large temporaries that are given back at once are taken again by the next lines, in cache and without page faults.
+    """
+    last: dict[str, int] = {}
+    own = [line.split(" = ", 1)[0] for line in lines]
+    for place, line in enumerate([*lines, " ".join(results)]):
+        for word in re.findall(r"\w+", line):
+            last[word] = place
+    made = []
+    for place, line in enumerate(lines):
+        made.append(line)
+        if dead := [name for name in own[: place + 1] if last[name] == place]:
+            made.append(f"del {', '.join(dead)}")
+    return made
 
 
 def _signature(name: str, arguments: Sequence[str]) -> list[str]:

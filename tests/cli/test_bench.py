@@ -33,7 +33,7 @@ def test_document_and_file(piped, tmp_path):
     assert json.loads((tmp_path / "result.json").read_text()) == document
     assert [o["contender"] for o in document["outcomes"]] == ["reference", "eager"]
     assert document["outcomes"][1]["relative_error"] <= WORK.tolerance
-    assert {t["mode"] for t in document["outcomes"][0]["timings"]} == {"forward", "forward+backward", "step"}
+    assert {t["mode"] for t in document["outcomes"][0]["timings"]} == {"forward", "forward+backward", "step", "stepper"}
     assert document["work"]["batch"] == 2
     assert {"torch", "triton", "device", "commit", "dirty"} <= document["environment"].keys()
 

@@ -26,7 +26,7 @@ from cortexc.cortex_dsl import (
 from cortexc.runtime import CompiledStack
 
 from ..tolerances import TOLERANCES, assert_close
-from .contract import DEVICE, MASKS, ROWS, WIDTH, inputs, leaves, make, mask, pieces, run
+from .contract import DEVICE, GPU, MASKS, ROWS, WIDTH, inputs, leaves, make, mask, pieces, run
 
 STEPS = 13
 F32, F64 = torch.float32, torch.float64
@@ -66,7 +66,9 @@ PARTS: dict[str, object] = {
     "core alone": mLSTMCoreConfig(hidden_size=WIDTH, chunk_size=4),
     "scaffold alone": PostUpScaffoldConfig(core=LSTMCoreConfig()),
 }
-BACKENDS = [("reference", F64), ("eager", F64), ("triton", F32)]
+# The interpreter takes minutes over all parts: without a GPU the kernels' share is in the long tier.
+KERNELS = pytest.param(("triton", F32), marks=[] if GPU else [pytest.mark.long])
+BACKENDS = [("reference", F64), ("eager", F64), KERNELS]
 COMPILED = BACKENDS[1:]
 
 
@@ -172,7 +174,7 @@ def test_nothing_survives_a_reset(name: str) -> None:
     clean = inputs(STEPS, F64)
     dirty = clean.clone()
     dirty[0, 4] = float("nan")
-    m = torch.zeros(ROWS, STEPS, dtype=torch.bool)
+    m = torch.zeros(ROWS, STEPS, dtype=torch.bool, device=DEVICE)
     m[0, 6] = True
     y, state = stack(dirty, resets=m)
     expected, expected_state = stack(clean, resets=m)
@@ -187,7 +189,7 @@ def test_nothing_survives_a_reset(name: str) -> None:
 
     with torch.no_grad():
         _, poisoned = stack(dirty[:, :5])
-    first = torch.tensor([True, False, False])
+    first = torch.tensor([True, False, False], device=DEVICE)
     y, _ = stack(clean[:, 5:], poisoned, resets=first)
     grads = torch.autograd.grad(y.sum(), list(stack.parameters()), allow_unused=True) if _trainable(stack) else ()
     assert torch.isfinite(y).all() and all(g is None or torch.isfinite(g).all() for g in grads)
@@ -208,7 +210,7 @@ def test_fresh_pure_and_causal(name: str) -> None:
         before = [t.clone() for t in (x, m, *leaves(warm).values())]  # type: ignore[union-attr]
         y, _ = stack(x, warm, resets=m)
         stack.step(x[:, 0], warm, resets=m[:, 0])  # type: ignore[index]
-        first = torch.tensor([True, False, True])
+        first = torch.tensor([True, False, True], device=DEVICE)
         reset, reset_state = stack(x, warm, resets=first)
         again, again_state = stack(x, stack.reset_state(warm, first))
         fresh, _ = stack(x)

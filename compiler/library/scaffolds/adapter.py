@@ -11,12 +11,13 @@ from ..registry import lookup, not_yet, part
 def adapter(b: Builder, cfg: AdapterScaffoldConfig, x: Ref) -> Ref:
     """y = s + g · (W_up act(W_down LN(s))), s the output of the scaffold inside, whose state lies under ``wrapped``.
 
-    W_up and g start at 0; g is one number, or with ``per_channel_gate`` one for each channel. LN has a bias too."""
+    W_up starts at 0, so the start is the identity; g starts at 1, since two zero factors would never train. g is one
+    number, or with ``per_channel_gate`` one for each channel. LN has a bias too."""
     not_yet(cfg, "dropout")
     y = lookup(cfg.scaffold)(b.at("wrapped", state="wrapped"), cfg.scaffold, x)
     normed = b.layer_norm("norm", y, bias=True)
     down = b.linear("down", normed, cfg.bottleneck, bias_rule="constant", bias_args=(0,))
     active = down if cfg.activation == "identity" else b.op(cfg.activation, down)
     up = b.linear("up", active, y.width, rule="constant", args=(0,), bias_rule="constant", bias_args=(0,))
-    gate = b.param("gate", (y.width,) if cfg.per_channel_gate else (), "constant", 0)
+    gate = b.param("gate", (y.width,) if cfg.per_channel_gate else (), "constant", 1)
     return y + up * gate
