@@ -3,6 +3,10 @@ expected."""
 
 from __future__ import annotations
 
+from ..kernels.warnings import CortexWarning
+
+__all__ = ["CortexInputError", "CortexLoadError", "CortexStateError", "CortexWarning"]
+
 
 class CortexInputError(ValueError):
     """``x`` or ``resets`` does not fit the stack."""
@@ -14,7 +18,3 @@ class CortexStateError(ValueError):
 
 class CortexLoadError(RuntimeError):
     """A folder that is not a compiled package, or was written by another version."""
-
-
-class CortexWarning(UserWarning):
-    """Something works, and not as fast or not where it was asked to. The text starts with a code."""

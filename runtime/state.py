@@ -84,7 +84,7 @@ class StateLayout:
     def _collect(self, state: TensorDict, tree: dict[str, Any], path: tuple[str, ...], leaves: list[Any]) -> None:
         keys = set(state.keys())
         if keys != tree.keys():
-            self._refuse(sorted(tree.keys() - keys), sorted(keys - tree.keys()), path)
+            self._refuse(sorted(tree.keys() - keys), sorted(map(str, keys - tree.keys())), path)
         for key, sub in tree.items():
             value = state.get(key)
             nested = not isinstance(value, Tensor)

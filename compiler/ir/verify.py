@@ -16,7 +16,8 @@ class VerifyError(AssertionError):
 
 def verify(graph: Graph, infer: Mapping[str, Infer] | None = None) -> Graph:
     """Check that names are defined once and before use, that types agree with the shape rules, and that the output
-    and every state slot are produced, a slot in its own shape and dtype. ``infer`` maps op names to shape rules. Returns the graph."""
+    and every state slot are produced, a slot in its own shape and dtype. ``infer`` maps op names to shape rules.
+    Returns the graph."""
     known: dict[str, Type] = {}
 
     def define(name: str, type_: Type, what: str) -> None:

@@ -12,8 +12,9 @@ def _split(types: Types, attrs: Attrs) -> tuple[Type, ...]:
     """Cut the last axis into pieces of the given sizes."""
     x, sizes = first(types), attrs["sizes"]
     assert isinstance(sizes, tuple)
-    need("split", sum(int(s) for s in sizes) == x.width, f"sizes {sizes} of a width {x.width}")  # type: ignore[arg-type]
-    return tuple(x.with_width(int(s)) for s in sizes)  # type: ignore[arg-type]
+    widths = [int(s) for s in sizes]  # type: ignore[arg-type]
+    need("split", sum(widths) == x.width, f"sizes {sizes} of a width {x.width}")
+    return tuple(x.with_width(w) for w in widths)
 
 
 def _cat(types: Types, attrs: Attrs) -> tuple[Type, ...]:

@@ -158,8 +158,9 @@ def recurrence_targets(names: Sequence[str], attrs: Attrs) -> str:
 
 def _recurrence_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim:
     x = first(types)
-    matrix = 2 * int(attrs["head_width"]) * int(x.shape[-2]) if attrs["head_width"] else 0  # type: ignore[arg-type]
-    return numel(outs[0].shape) * (matrix + int(attrs["pointwise_flops"]))  # type: ignore[arg-type]
+    width, pointwise = int(attrs["head_width"]), int(attrs["pointwise_flops"])  # type: ignore[arg-type]
+    per_channel: Dim = 2 * width * int(x.shape[-2]) + pointwise if width else pointwise
+    return numel(outs[0].shape) * per_channel
 
 
 def _agalite(types: Types, attrs: Attrs) -> tuple[Type, ...]:

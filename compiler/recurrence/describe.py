@@ -76,5 +76,5 @@ def _schedule(rec: Recurrence, facts: Facts) -> list[str]:
         "torch   loop over T; R y of all steps as one GEMM before the backward, dR as one after it",
         "triton  one program per head and 16 rows, the head's matrices on chip for the whole loop:",
         "        channels of a head mix at every step, so the loop over T stays",
-        "        where the matrices do not fit on chip, auto falls back to torch with warning W401",
+        "        where the matrices do not fit on chip, auto falls back to torch with warning W411",
     ]

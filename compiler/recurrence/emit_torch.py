@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from textwrap import wrap
-
 from .analysis import Facts
 from .expr import Expr, leaf
 from .frontend import Recurrence
@@ -61,7 +59,7 @@ def emit_torch(rec: Recurrence, facts: Facts) -> str:
         )
     )
     if facts.unrolled is not None:
-        parts += _unrolled(rec, facts.unrolled)
+        parts += _unrolled(facts.unrolled)
     if facts.transition is not None and facts.offset is not None:
         parts.append(
             print_function(
@@ -134,9 +132,7 @@ def _hoist(rec: Recurrence, facts: Facts) -> list[str]:
     ]
 
 
-def _unrolled(rec: Recurrence, loop: Unrolled) -> list[str]:
-    gates, count = rec.gates, len(rec.gates)
-    pairs = (f"{rec.state[i]}/{gates[at] if at < count else rec.state[at - count]}" for i, at in loop.entries)
+def _unrolled(loop: Unrolled) -> list[str]:
     return [
         print_function(
             "advance",
@@ -153,7 +149,7 @@ def _unrolled(rec: Recurrence, loop: Unrolled) -> list[str]:
             loop.jacobian,
             target="torch",
             names=loop.names,
-            doc="\n    ".join(wrap(f"The partial derivatives of `advance` that are not 0: {', '.join(pairs)}.", 110)),
+            doc="The partial derivatives of `advance` that are not 0, in the order of ENTRIES.",
             release=True,
         ),
     ]

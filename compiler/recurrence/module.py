@@ -8,6 +8,7 @@ from .analysis import Facts, analyse
 from .emit_torch import emit_torch
 from .emit_triton import emit_triton
 from .frontend import Recurrence
+from .jacobian import Unrolled
 from .layout import wrap
 
 
@@ -16,7 +17,16 @@ def emit_module(rec: Recurrence) -> str:
     facts = analyse(rec)
     body = wrap("\n\n\n".join([emit_torch(rec, facts), emit_triton(rec, facts)]))
     digest = hashlib.sha256((repr(rec) + body).encode()).hexdigest()[:12]
+    if facts.unrolled is not None:
+        body += "\n\n\n" + _entries(rec, facts.unrolled)
     return "\n".join([_header(rec, facts, digest), "", "", body, "", "", _cell(rec, facts, digest), ""])
+
+
+def _entries(rec: Recurrence, loop: Unrolled) -> str:
+    """The table that says what each result of `jacobian` is."""
+    places = [*rec.gates, *rec.state]
+    rows = [f"    ({i}, {at}),  # d {rec.state[i]} / d {places[at]}" for i, at in loop.entries]
+    return "\n".join(["ENTRIES = (", *rows, ")"])
 
 
 def _header(rec: Recurrence, facts: Facts, digest: str) -> str:
@@ -68,7 +78,7 @@ def _cell(rec: Recurrence, facts: Facts, digest: str) -> str:
         "hoist_vjp": ref("hoist_vjp", bool(facts.hoisted)),
         "advance": ref("advance", facts.unrolled is not None),
         "jacobian": ref("jacobian", facts.unrolled is not None),
-        "entries": repr(facts.unrolled.entries if facts.unrolled is not None else ()),
+        "entries": "ENTRIES" if facts.unrolled is not None else "()",
         "affine": ref("affine", facts.scan),
         "trace": ref("trace", facts.traces is not None),
         "trace_hoist": ref("trace_hoist", facts.traces is not None and bool(facts.traces.hoisted)),

@@ -18,7 +18,7 @@ from .ops import OPS
 Target = Literal["torch", "triton"]
 
 LONG = 72  # characters of an inlined expression
-RESERVED = frozenset({"torch", "triton", "tl", "F", "sigmoid", "tanh", "log_sigmoid", "step", "vjp", "advance", "jacobian"})
+RESERVED = frozenset({"torch", "triton", "tl", "F", "sigmoid", "tanh", "log_sigmoid", "step", "vjp"})
 
 
 def leaf_text(node: Expr) -> str:

@@ -61,7 +61,7 @@ class _Fused(torch.autograd.Function):
             dtype = torch.promote_types(dtype, t.dtype) if role == "full" else dtype
         outs = tuple(torch.empty(full.shape, dtype=dtype, device=full.device) for _ in range(region.results))
         grid, sizes = _tiling(full, region, operands)
-        region.forward[grid](*_arguments(region, operands), *outs, **sizes)
+        region.forward[grid](*_arguments(region, operands, sizes["W"]), *outs, **sizes)
         ctx.region = region
         ctx.save_for_backward(*operands)
         return outs
@@ -78,7 +78,9 @@ class _Fused(torch.autograd.Function):
             for t, role, need in zip(operands, region.roles, needed, strict=True)
         ]
         flags = {f"NEED{i}": need for i, need in enumerate(needed)}
-        region.backward[grid](*_arguments(region, operands), *(g.contiguous() for g in grads), *found, **sizes, **flags)
+        region.backward[grid](
+            *_arguments(region, operands, sizes["W"]), *(g.contiguous() for g in grads), *found, **sizes, **flags
+        )
         return None, *(
             _finish(g, t, role) if need else None
             for g, t, role, need in zip(found, operands, region.roles, needed, strict=True)
@@ -93,27 +95,33 @@ def _tiling(full: Tensor, region: Region, operands: tuple[Tensor, ...]) -> tuple
     return grid, {"R": rows, "W": row, "BLOCK_R": BLOCK_ROWS, "BLOCK_W": columns}
 
 
-def _arguments(region: Region, operands: tuple[Tensor, ...]) -> list[Any]:
+def _arguments(region: Region, operands: tuple[Tensor, ...], row: int) -> list[Any]:
     """Pointers, and for full operands the distance between rows. A piece of a split is read where it lies."""
     given: list[Any] = []
     for t, role in zip(operands, region.roles, strict=True):
         if role != "full":
             given.append(t.contiguous())
             continue
-        t, stride = rows_of(t)
+        t, stride = rows_of(t, row)
         given += [t, stride]
     return given
 
 
-def rows_of(t: Tensor) -> tuple[Tensor, int]:
-    """A tensor whose last axis is dense and whose leading axes are evenly spaced rows, copied only if it is not."""
-    if t.stride(-1) == 1 or t.shape[-1] == 1:
-        step = t.stride(-2) if t.dim() > 1 else t.shape[-1]
-        even = all(t.stride(i) == t.stride(i + 1) * t.shape[i + 1] for i in range(t.dim() - 2))
-        if even:
-            return t, step
-    t = t.contiguous()
-    return t, t.shape[-1]
+def rows_of(t: Tensor, row: int) -> tuple[Tensor, int]:
+    """A tensor whose rows of ``row`` numbers (one or several trailing axes) are dense and whose leading axes are evenly
+    spaced, with the distance between rows; copied only if it is not of that kind."""
+    if t.is_contiguous():
+        return t, row
+    axes, width = 0, 1
+    while width < row:
+        axes += 1
+        if t.stride(-axes) != width and t.shape[-axes] != 1:
+            return t.contiguous(), row
+        width *= t.shape[-axes]
+    lead = t.dim() - axes
+    if any(t.stride(i) != t.stride(i + 1) * t.shape[i + 1] for i in range(lead - 1)):
+        return t.contiguous(), row
+    return t, t.stride(lead - 1) if lead else row
 
 
 def _gradient(t: Tensor, role: str, grid: tuple[int, int], row: int) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from .cell import Cell, Inputs, compute_dtype
 from .engine import kept_dtype, kept_in_outputs, run_backward, run_forward
@@ -175,7 +175,7 @@ def _register(cell: Cell, title: str) -> Any:
     forward_op.register_fake(forward_shapes)
     backward_op.register_fake(backward_shapes)
 
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
         x, params, weight, state, traces, resets, impl, keep, attached = inputs
         ctx.impl, ctx.keep, ctx.attached = impl, keep, tuple(attached)
         ctx.counts = len(params), len(state), len(traces)

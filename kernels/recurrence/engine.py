@@ -61,7 +61,8 @@ def run_backward(
     if impl == "triton":
         found = launch.backward(cell, inputs, tuple(kept), tuple(d_outputs), tuple(d_last))
     else:
-        found = (scan if cell.affine else loop_backward).backward(cell, inputs, tuple(kept), tuple(d_outputs), tuple(d_last))
+        schedule = scan if cell.affine else loop_backward
+        found = schedule.backward(cell, inputs, tuple(kept), tuple(d_outputs), tuple(d_last))
     d_params = list(cell.hoist_vjp(*inputs.params, *found.hoisted)) if cell.hoist_vjp else []
     if inputs.traces:
         k = len(cell.state)

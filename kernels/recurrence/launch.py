@@ -15,19 +15,21 @@ SCAN_TILES = {  # steps, channels, warps
     "scan_backward": (64, 16, 4),
     "trace": (32, 16, 4),
 }
+# The interpreter's time goes by operations, not by numbers: a tile there holds a short sequence whole.
+INTERPRETED_STEPS, INTERPRETED_CHANNELS = 16, 64
 ON_CHIP = 128 * 1024  # bytes of one head's matrices that one program can hold
 
 
 def refusal(cell: Cell, x: Tensor, weight: Tensor | None) -> str | None:
     """Why the kernels cannot run this call, with a code; None where they can."""
     if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-        return f"W402 {cell.name}: the Triton kernels compute in float32, x is {x.dtype}"
+        return f"W412 {cell.name}: the Triton kernels compute in float32, x is {x.dtype}"
     if weight is not None:
         width = _padded(weight.shape[-1])
         held = len(cell.gates) * width * width * weight.element_size()
         if held > ON_CHIP:
             return (
-                f"W401 {cell.name}: the recurrent matrices of a head of width {weight.shape[-1]} take "
+                f"W411 {cell.name}: the recurrent matrices of a head of width {weight.shape[-1]} take "
                 f"{held // 1024} KiB in {weight.dtype}, one program holds {ON_CHIP // 1024} KiB"
             )
     return None
@@ -126,7 +128,7 @@ def backward(
         **tile,
     )
     d_weight = None
-    if weight is not None and y is not None:
+    if inputs.weight is not None and weight is not None and y is not None:
         d_weight = _weight_gradient(cell, weight, d_x, d_r, y).to(inputs.weight.dtype)
     return Backward(d_x, tuple(d.sum(0) for d in d_hoisted), d_weight, d_start)
 
@@ -169,13 +171,14 @@ def _padded(width: int) -> int:
 def _tile(inputs: Inputs, role: str) -> tuple[tuple[int, ...], dict[str, object]]:
     """Grid, tile sizes and warps."""
     rows, length, _, width = inputs.x.shape
+    tile: dict[str, object]
     if role in SCAN_TILES:
         steps, channels, warps = SCAN_TILES[role]
         if rows * width >= WIDE:
             channels *= 2
-        if INTERPRETED:  # the interpreter walks a scan element by element
-            steps, channels = 4, 4
-        steps = max(2, min(steps, 1 << (length - 1).bit_length()))
+        if INTERPRETED:
+            steps, channels = INTERPRETED_STEPS, min(INTERPRETED_CHANNELS, 1 << (width - 1).bit_length())
+        steps = max(1 if INTERPRETED else 2, min(steps, 1 << (length - 1).bit_length()))
         tile = {"BLOCK_T": steps, "BLOCK": channels, "num_warps": warps, "num_stages": 1}
         return (rows * -(-width // channels),), tile
     if inputs.weight is None:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-STEPS = 64  # of one block at most
-NUMBERS = 1 << 17  # of one block of one variable, about: small enough for a cache, large enough to keep it busy
+STEPS = 32  # of one block at most
+NUMBERS = 1 << 16  # of one block of one variable, about: what a cache holds, and enough to hide what an operator costs
 
 
 def block_length(rows: int, length: int, width: int) -> int:

@@ -68,7 +68,9 @@ def _arrange(cell: Cell, x: Tensor, heads: int, dtype: torch.dtype) -> tuple[lis
     """Of every step: the plain inputs, [N, B, D] each; and what the recurrent terms are added to, [N, B, gates·D]."""
     rows, length, _, width = x.shape
     plain = [by_step(x[:, :, g], heads).to(dtype, memory_format=torch.contiguous_format) for g in _plain(cell)]
-    steps = list(zip(*(p.unbind(0) for p in plain), strict=True)) if plain else [()] * length
+    steps: list[tuple[Tensor, ...]] = [()] * length
+    if plain:
+        steps = list(zip(*(p.unbind(0) for p in plain), strict=True))
     if not cell.gates:
         return steps, []
     shape = (length, heads, rows, len(cell.gates), width // heads)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor
 
+from ..warnings import warn_once
 from . import autograd, launch
 from ._triton import AVAILABLE, INTERPRETED, disabled
 from .cell import Cell, Inputs, compute_dtype
@@ -116,7 +115,7 @@ class RecurrenceOp:
             return "torch"
         reason = launch.refusal(self.cell, x, weight)
         if reason is not None:
-            warnings.warn(f"{reason}; running the torch loop, which is much slower", stacklevel=4)
+            warn_once(f"{reason}; running the torch loop, which is much slower", stacklevel=4)
         return "torch" if reason is not None else "triton"
 
     def _check(

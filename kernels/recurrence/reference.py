@@ -26,7 +26,7 @@ def reference(cell: Cell, inputs: Inputs) -> tuple[tuple[Tensor, ...], tuple[Ten
         now = x[:, t].unbind(1)
         if traces:
             traces = _trace_step(cell, now, state, params, traces)
-        recurrent = ()
+        recurrent: tuple[Tensor, ...] = ()
         if weight is not None and cell.recurrent is not None:
             recurrent = recur(weight, state[cell.recurrent]).unbind(1)
         state = cell.step(*now, *recurrent, *state, *hoisted)

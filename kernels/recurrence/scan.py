@@ -70,8 +70,8 @@ def _affine(cell: Cell, inputs: Inputs, dtype: torch.dtype) -> tuple[Matrix, lis
     assert cell.affine is not None
     x = inputs.x.to(dtype)
     k = len(cell.state)
-    found = cell.affine(*x.unbind(2), *inputs.hoist(cell))
-    found = [v if isinstance(v, Tensor) else x.new_full((1,), v) for v in found]
+    made = cell.affine(*x.unbind(2), *inputs.hoist(cell))
+    found = [v if isinstance(v, Tensor) else x.new_full((1,), v) for v in made]
     entries, offset = found[: k * k], found[k * k :]
     shape = (x.shape[0], x.shape[1], x.shape[3])
     if any(a.dim() == 3 for a in entries):

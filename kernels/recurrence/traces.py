@@ -17,8 +17,8 @@ def final_traces(cell: Cell, inputs: Inputs, kept: tuple[Tensor, ...]) -> tuple[
     shape = (x.shape[0], x.shape[1], x.shape[3])
     empty = x.new_zeros(()).expand(shape)  # stands for state variables that no equation reads
     before = [previous(cell, i, inputs, new[i]) if i in new else empty for i in range(k)]
-    found = cell.trace(*x.unbind(2), *before, *cell.hoist_for_trace(inputs.params))
-    found = [(v if isinstance(v, Tensor) else x.new_full((1,), v)).expand(shape) for v in found]
+    made = cell.trace(*x.unbind(2), *before, *cell.hoist_for_trace(inputs.params))
+    found = [(v if isinstance(v, Tensor) else x.new_full((1,), v)).expand(shape) for v in made]
     jacobian, direct = _reduce(found[: k * k], found[k * k :], k, inputs.resets)
     seen = inputs.resets.any(1, keepdim=True) if inputs.resets is not None else None
     result = _carry(jacobian, [e.to(dtype) for e in inputs.traces], direct, k)

@@ -25,13 +25,18 @@ class Run:
     err: str = ""
 
 
+def _as_a_user() -> dict[str, str]:
+    """The environment without Triton's interpreter, which the other tests switch on."""
+    return {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+
+
 @pytest.fixture
 def piped(tmp_path: Path) -> Callable[..., Run]:
     """Runs `cortexc ARGS` in an empty folder with its output piped."""
 
     def run(*args: str, **env: str) -> Run:
         done = subprocess.run(
-            [*COMMAND, *args], cwd=tmp_path, env=os.environ | env, capture_output=True, text=True, timeout=120
+            [*COMMAND, *args], cwd=tmp_path, env=_as_a_user() | env, capture_output=True, text=True, timeout=120
         )
         return Run(done.returncode, done.stdout, done.stderr)
 
@@ -45,7 +50,7 @@ def on_terminal(tmp_path: Path) -> Callable[..., Run]:
     def run(*args: str, columns: int = 80, **env: str) -> Run:
         ours, theirs = pty.openpty()
         ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-        clean = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "NO_COLOR")}
+        clean = {key: value for key, value in _as_a_user().items() if key not in ("COLUMNS", "NO_COLOR")}
         process = subprocess.Popen(
             [*COMMAND, *args], cwd=tmp_path, env=clean | {"TERM": "xterm-256color"} | env, stdout=theirs, stderr=theirs
         )

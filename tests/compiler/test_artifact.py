@@ -81,9 +81,7 @@ def test_a_failure_in_the_middle_leaves_what_was_there(
     assert names(tmp_path) == (["mine"] if old else [])
 
 
-def test_an_old_package_that_cannot_be_put_back_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_old_package_that_cannot_be_put_back_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make("A").write(tmp_path, "mine")
     real, calls = os.rename, 0
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import itertools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -72,11 +73,14 @@ def test_runs_on_a_written_package(tmp_path):
     ]
     subprocess.run(compiled, check=True, capture_output=True, timeout=120)
     small = ["--steps", "12", "--batch", "4", "--chunk", "16", "--eval-chunks", "2", "--fused", "reference"]
+    # As a user runs it: without the interpreter, which the other tests switch on.
+    env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(
         [sys.executable, str(PATH), "--package", str(tmp_path / "small"), "--device", "cpu", *small],
         capture_output=True,
         text=True,
         timeout=300,
+        env=env,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     for word in ("before", "after", "bits per byte", "sample in step mode", "reference against eager"):

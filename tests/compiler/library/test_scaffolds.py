@@ -52,6 +52,7 @@ def test_adapter_starts_as_the_identity(per_channel: bool) -> None:
         assert torch.equal(state["wrapped", "LSTMCore", key], inner_state["LSTMCore", key])
     assert adapter.gate.shape == ((H,) if per_channel else ()) and adapter.down.weight.shape == (5, H)
     y.sum().backward()
+    assert adapter.up.weight.grad.abs().max() > 0  # it trains from there
     expected.sum().backward()
     for name, p in inner.named_parameters():
         assert_close(adapter.get_parameter(f"wrapped.{name}").grad, p.grad, F64, name)

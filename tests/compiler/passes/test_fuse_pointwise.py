@@ -63,7 +63,10 @@ def test_accumulators_stay_out() -> None:
     """They are float32 where the model is narrower, and a region has one dtype."""
     before = graph(
         node("tanh", "%x", "%y"),
-        *(node("mul_scalar", i, o, c=0.5).update(outputs=(Value(o, row(dtype="acc")),)) for i, o in (("$s", "%a"), ("%a", "%b"))),
+        *(
+            node("mul_scalar", i, o, c=0.5).update(outputs=(Value(o, row(dtype="acc")),))
+            for i, o in (("$s", "%a"), ("%a", "%b"))
+        ),
         out="%y",
         states=(State(("s",), row(dtype="acc")),),
         following="%b",

@@ -120,7 +120,7 @@ def test_describe():
     text = describe(axon)
     for part in ("A = [h_g, -h_phi; h_phi, h_g]", "E_nu_c1", "scan", "cost per token"):
         assert part in text
-    assert "W401" in describe(slstm)
+    assert "W411" in describe(slstm)
 
 
 def test_cost():

@@ -16,8 +16,7 @@ def test_is_a_block_diagonal_product(lead: tuple[int, ...], heads: int, width: i
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(*lead, heads * width, generator=generator, dtype=torch.float64).requires_grad_()
     weights = tuple(
-        torch.randn(heads, width, width, generator=generator, dtype=torch.float64).requires_grad_()
-        for _ in range(maps)
+        torch.randn(heads, width, width, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(maps)
     )
     found = head_linear(x, weights)
     expected = torch.stack([x @ torch.block_diag(*w).T for w in weights], -2)

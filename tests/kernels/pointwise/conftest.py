@@ -25,7 +25,14 @@ BODIES = {
     "scalar": ((("mul", "a0", "a1"), ("add", "t0", "a2"), ("add", "t1", "a0")), ("t1", "t2"), "fsf"),
     "row alone": ((("mul", "a1", "a0"), ("silu", "t0"), ("div_scalar", "t1", 4.0)), ("t0", "t2"), "fr"),
     "all kinds": (
-        (("exp", "a0"), ("add_scalar", "t0", 1.5), ("div", "a1", "t1"), ("neg", "t2"), ("mul", "t3", "a2"), ("sub", "t4", "a3")),
+        (
+            ("exp", "a0"),
+            ("add_scalar", "t0", 1.5),
+            ("div", "a1", "t1"),
+            ("neg", "t2"),
+            ("mul", "t3", "a2"),
+            ("sub", "t4", "a3"),
+        ),
         ("t5", "t1", "t5"),
         "ffsr",
     ),

@@ -1,6 +1,6 @@
 """On a GPU: are the Triton kernels right at real sizes, and how fast are they?
 
-    PYTHONPATH=src python tests/kernels/recurrence/gpu_check.py [--sweep] [--part 0/8]
+    PYTHONPATH=src python bench/gpu_recurrences.py [--sweep] [--part 0/8]
 
 Right: against the reference in float64 on the same numbers, relative norm, outputs, final state, traces and every
 gradient. Fast: CUDA events, median, forward alone and forward with backward. `--sweep` times the tile choices.

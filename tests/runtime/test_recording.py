@@ -1,0 +1,281 @@
+"""Recorded calls are the same calls: off on a CPU; on a GPU equal to the bit, and out of the way wherever unsafe."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import cortexc
+from cortexc.runtime import CompiledStack
+from cortexc.runtime.recording import AFTER, KEPT, Recording, clone_all, copy_all, enabled
+
+from .contract import PATTERNS, ROWS, WIDTH, carried, inputs, leaves, make, mask
+
+F32 = torch.float32
+STEPS = 8
+Count = list[int]
+
+
+@pytest.fixture
+def replays(monkeypatch: pytest.MonkeyPatch) -> Count:
+    """One entry for each forward that was replayed."""
+    seen: Count = []
+    real = Recording.replay
+
+    def replay(self: Recording, x: Tensor, *rest: object) -> tuple[Tensor, ...]:
+        seen.append(x.shape[1] if x.dim() == 3 else 0)
+        return real(self, x, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Recording, "replay", replay)
+    return seen
+
+
+# -- anywhere --------------------------------------------------------------------------------------------------------
+
+
+def test_off_on_a_cpu(replays: Count) -> None:
+    x = torch.zeros(1, 2, WIDTH)
+    assert not enabled(x)
+    stack = cortexc.compile("A", d_hidden=WIDTH, backend="auto", dtype=F32, device="cpu")
+    for _ in range(AFTER + 2):
+        stack(x)
+    assert replays == [] and stack._recorder._recordings == {}
+
+
+def test_copies_group_by_dtype_and_keep_values() -> None:
+    tensors = (torch.arange(3.0), torch.arange(2), torch.ones(2, 2, dtype=torch.float64), torch.arange(4.0))
+    made = clone_all(tensors)
+    assert all(torch.equal(a, b) and a.data_ptr() != b.data_ptr() for a, b in zip(made, tensors, strict=True))
+    targets = tuple(torch.zeros_like(t) for t in tensors)
+    copy_all(targets, tensors)
+    assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(targets, tensors, strict=True))
+    with pytest.raises(ValueError, match="zip"):
+        copy_all(targets[:2], tensors)
+
+
+# -- on a GPU --------------------------------------------------------------------------------------------------------
+
+Outcome = dict[str, Tensor]
+
+
+def chunks(stack: CompiledStack, count: int = AFTER + 3, accumulate: bool = False) -> Outcome:
+    """Chained chunks with resets, each with its backward: every output, state, and gradient."""
+    found: Outcome = {}
+    state = None
+    stack.zero_grad(set_to_none=True)
+    for i in range(count):
+        x = inputs(STEPS, F32, seed=20 + i).requires_grad_()
+        y, state = stack(x, state, resets=mask("random", STEPS, seed=40 + i))
+        (y.square().sum() + sum(v.sin().sum() for v in carried(state).values())).backward()
+        state = state.detach()
+        found |= {f"{i} y": y, f"{i} gradient of x": x.grad} | {f"{i} {k}": v for k, v in leaves(state).items()}
+        found |= {f"{i} gradient of {n}": p.grad.clone() for n, p in stack.named_parameters() if p.grad is not None}
+        if not accumulate:
+            stack.zero_grad(set_to_none=i % 2 == 0)
+    return {k: v.detach().clone() for k, v in found.items()}
+
+
+def same(found: Outcome, expected: Outcome) -> None:
+    assert found.keys() == expected.keys()
+    different = [k for k in found if not torch.equal(found[k], expected[k])]
+    assert different == []
+
+
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CORTEXC_RECORD", "0")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", PATTERNS)
+@pytest.mark.parametrize("accumulate", [False, True], ids=["fresh", "accumulated"])
+def test_equal_to_the_bit(name: str, accumulate: bool, replays: Count, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = make(PATTERNS[name], "triton", F32)
+    found = chunks(stack, accumulate=accumulate)
+    assert replays == [STEPS] * 4
+    plain(monkeypatch)
+    same(found, chunks(make(PATTERNS[name], "triton", F32), accumulate=accumulate))
+    assert replays == [STEPS] * 4
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["A", "AXMS"])
+def test_training_is_equal_to_the_bit(name: str, replays: Count, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights that an optimizer changes in place are seen by the recording."""
+
+    def train() -> list[Tensor]:
+        stack = make(PATTERNS[name], "triton", F32)
+        optimizer = torch.optim.SGD(stack.parameters(), lr=0.01)
+        for i in range(AFTER + 4):
+            optimizer.zero_grad()
+            stack(inputs(STEPS, F32, seed=i))[0].square().mean().backward()
+            optimizer.step()
+        return [p.detach().clone() for p in stack.parameters()]
+
+    found = train()
+    assert len(replays) == 5
+    plain(monkeypatch)
+    assert all(torch.equal(a, b) for a, b in zip(found, train(), strict=True))
+
+
+@pytest.mark.gpu
+def test_without_gradients_and_in_steps(replays: Count, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = make(PATTERNS["AXMS"], "triton", F32)
+
+    def run() -> list[Tensor]:
+        x, state, outs = inputs(AFTER + 4, F32), None, []
+        with torch.no_grad():
+            for t in range(x.shape[1]):
+                y, state = stack.step(x[:, t], state)
+                outs.append(y)
+        return [*outs, *leaves(state).values()]  # type: ignore[arg-type]
+
+    found = run()
+    assert replays == [0] * 5
+    plain(monkeypatch)
+    assert all(torch.equal(a, b) for a, b in zip(found, run(), strict=True))
+
+
+def warm(stack: CompiledStack) -> None:
+    for _ in range(AFTER):
+        stack(inputs(STEPS, F32))[0].sum().backward()
+    stack.zero_grad()
+
+
+@pytest.mark.gpu
+def test_results_belong_to_the_caller(replays: Count) -> None:
+    stack = make("A", "triton", F32)
+    warm(stack)
+    with torch.no_grad():
+        for _ in range(AFTER):
+            first, state = stack(inputs(STEPS, F32, seed=1))
+        kept = [t.clone() for t in (first, *leaves(state).values())]
+        stack(inputs(STEPS, F32, seed=2))
+    assert len(replays) >= 2
+    assert all(torch.equal(a, b) for a, b in zip(kept, (first, *leaves(state).values()), strict=True))
+
+
+@pytest.mark.gpu
+def test_two_forwards_before_a_backward(replays: Count, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recording holds the values of one forward, so the second runs by itself; both gradients are right."""
+    stack = make("A", "triton", F32)
+    for _ in range(AFTER):  # of the very kind used below: x requires a gradient
+        stack(inputs(STEPS, F32).requires_grad_())[0].sum().backward()
+    before = len(replays)
+    x = [inputs(STEPS, F32, seed=s).requires_grad_() for s in (1, 2)]
+    outs = [stack(x[0])[0], stack(x[1])[0]]
+    assert len(replays) == before + 1
+    (outs[0].square().sum() + outs[1].square().sum()).backward()
+    plain(monkeypatch)
+    for t in x:
+        again = t.detach().clone().requires_grad_()
+        stack(again)[0].square().sum().backward()
+        assert torch.equal(again.grad, t.grad)
+
+
+@pytest.mark.gpu
+def test_a_forward_whose_result_was_dropped_frees_the_recording(replays: Count) -> None:
+    stack = make("A", "triton", F32)
+    warm(stack)
+    before = len(replays)
+    for _ in range(3):
+        stack(inputs(STEPS, F32))
+    assert len(replays) == before + 3
+
+
+@pytest.mark.gpu
+def test_a_second_backward_raises() -> None:
+    stack = make("A", "triton", F32)
+    warm(stack)
+    y = stack(inputs(STEPS, F32))[0].sum()
+    y.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match=r"recorded as a CUDA graph and its backward has run.*CORTEXC_RECORD=0"):
+        y.backward()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("how", ["replaced", "cast and back", "frozen", "loaded"])
+def test_changed_parameters_are_noticed(how: str, replays: Count, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = make("A", "triton", F32)
+    warm(stack)
+    gate = stack.layers[0].experts[0].gate1
+    new = torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(0)).to("cuda")
+    before = len(replays)
+    if how == "replaced":
+        gate.Wr.weight = nn.Parameter(new)
+    elif how == "cast and back":
+        stack.double().float()
+    elif how == "frozen":
+        gate.Wr.weight.requires_grad_(False)
+    else:
+        stack.load_state_dict({k: v * 1.5 for k, v in stack.state_dict().items()})
+    found = gradients(stack)
+    assert len(replays) == before + (how == "loaded")  # in place: the recording reads the new numbers
+    plain(monkeypatch)
+    same(found, gradients(stack))
+
+
+def gradients(stack: CompiledStack) -> Outcome:
+    """One call of the kind that `warm` makes."""
+    stack.zero_grad()
+    y, _ = stack(inputs(STEPS, F32, seed=5))
+    y.square().sum().backward()
+    return {"y": y.detach()} | {n: p.grad.clone() for n, p in stack.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.gpu
+def test_the_switch(replays: Count, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain(monkeypatch)
+    stack = make("A", "triton", F32)
+    for _ in range(AFTER + 2):
+        stack(inputs(STEPS, F32))
+    assert replays == [] and stack._recorder._recordings == {}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", ["eager", "reference"])
+def test_only_our_own_backends(backend: str, replays: Count) -> None:
+    stack = make("A", backend, F32)
+    for _ in range(AFTER + 2):
+        stack(inputs(STEPS, F32))
+    assert replays == []
+
+
+@pytest.mark.gpu
+def test_kinds_of_calls_are_told_apart_and_bounded(replays: Count) -> None:
+    stack = make("A", "triton", F32)
+    with torch.no_grad():
+        for steps in range(1, KEPT + 4):
+            for _ in range(AFTER):
+                stack(inputs(steps, F32))
+    assert len(stack._recorder._recordings) == KEPT
+    assert len(replays) == KEPT
+
+
+@pytest.mark.gpu
+def test_copies_start_without_recordings(replays: Count) -> None:
+    stack = make("A", "triton", F32)
+    warm(stack)
+    other = copy.deepcopy(stack)
+    assert other._recorder._recordings == {}
+    same(chunks(other), chunks(stack))
+
+
+@pytest.mark.gpu
+def test_the_stepper_is_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One CUDA graph a step, also after the weights changed in place and after a cast."""
+    stack = make(PATTERNS["AXMS"], "triton", F32)
+    stepper, x, m = stack.stepper(ROWS), inputs(STEPS, F32), mask("random", STEPS)
+    plain(monkeypatch)
+    state = None
+    with torch.no_grad():
+        for t in range(STEPS):
+            y, state = stack.step(x[:, t], state, resets=m[:, t])
+            assert torch.equal(stepper(x[:, t], resets=m[:, t]), y), t
+            if t == 3:
+                for p in stack.parameters():
+                    p.mul_(1.01)
+    found = leaves(stepper.state)
+    assert all(torch.equal(found[k], v) for k, v in leaves(state).items())  # type: ignore[arg-type]
