@@ -97,9 +97,7 @@ class _Chain:
             places = [place for j, place in cell.entries if j == i]
             low, high = min(places), max(places) + 1
             self.low[i] = low
-            self.partial[i] = torch.zeros(
-                size, heads, rows, high - low, width // heads, dtype=dtype, device=device
-            )
+            self.partial[i] = torch.zeros(size, heads, rows, high - low, width // heads, dtype=dtype, device=device)
         # views of every step, made once: target, partial derivatives, adjoint of the new state variable
         terms = [
             zip(

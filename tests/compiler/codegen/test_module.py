@@ -7,6 +7,7 @@ import builtins
 import re
 import subprocess
 import sys
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -124,3 +125,14 @@ def test_a_comment_in_the_pattern_does_no_harm(comment: str, tmp_path: Path) -> 
     text = (folder / "__init__.py").read_text()
     compile(text, "__init__.py", "exec")
     assert ast.get_docstring(ast.parse(text)).startswith(f"{pattern} — compiled by")
+
+
+@pytest.mark.xfail(reason="build.py puts the pattern into the header of module.py as it stands", strict=True)
+@pytest.mark.parametrize("comment", ['# """ three', "# back\\slash"])
+def test_nor_to_the_module(comment: str) -> None:
+    pattern = f"A {comment}"
+    text = build(resolve(parse(pattern, d_hidden=16)), backend="eager", pattern=pattern).files["module.py"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compile(text, "module.py", "exec")
+    assert ast.get_docstring(ast.parse(text)).startswith(pattern)
