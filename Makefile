@@ -37,7 +37,7 @@ test-long: $(STAMP) ## the long tests too
 	$(PYTEST) -m "not gpu" $(ARGS)
 
 test-gpu: $(STAMP) ## all but the long tests on a GPU: real kernels, and the tests that need one
-	CORTEXC_TEST_GPU=1 $(PYTEST) -m "not long" $(ARGS)
+	CORTEXC_TEST_GPU=1 $(PYTEST) -m "not long and not interpreter" $(ARGS)
 
 fmt: $(STAMP) ## format, and mend what the linter can mend
 	$(BIN)/ruff format $(CODE)

@@ -140,9 +140,12 @@ class Recording:
         if self._wanted:
             with torch.cuda.graph(self.backward, pool=self.forward.pool()):
                 found = self._differentiate(outs, self.grads_out)
-                # All gradients in one buffer, so that handing them out is one copy and not one a parameter.
-                self.flat = torch.cat([g.reshape(-1).to(self.x.dtype) for g in found if g is not None])
-            self._sizes = [(None if g is None else g.shape) for g in found]
+                # All gradients of a dtype in one buffer: handing them out is one copy and not one a parameter.
+                dtypes = dict.fromkeys(g.dtype for g in found if g is not None)
+                self.flat = {
+                    d: torch.cat([g.reshape(-1) for g in found if g is not None and g.dtype == d]) for d in dtypes
+                }
+            self._sizes = [(None if g is None else (g.dtype, g.shape)) for g in found]
         self.outs = tuple(o.detach() for o in outs)
 
     def _differentiate(self, outs: Sequence[Tensor], grads: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
@@ -181,14 +184,17 @@ class Recording:
             else:
                 self.grads_out[place].copy_(g)
         self.backward.replay()
-        flat, at = self.flat.clone(), 0
+        flat = {dtype: buffer.clone() for dtype, buffer in self.flat.items()}
+        at = dict.fromkeys(flat, 0)
         found: list[Tensor | None] = []
-        for shape in self._sizes:
-            if shape is None:
+        for size in self._sizes:
+            if size is None:
                 found.append(None)
                 continue
-            found.append(flat[at : at + shape.numel()].view(shape))
-            at += shape.numel()
+            dtype, shape = size
+            start = at[dtype]
+            at[dtype] = start + shape.numel()
+            found.append(flat[dtype][start : at[dtype]].view(shape))
         return found
 
     def issue(self) -> _Ticket:

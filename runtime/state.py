@@ -83,8 +83,9 @@ class StateLayout:
 
     def _collect(self, state: TensorDict, tree: dict[str, Any], path: tuple[str, ...], leaves: list[Any]) -> None:
         keys = set(state.keys())
-        if keys != tree.keys():
-            self._refuse(sorted(tree.keys() - keys), sorted(map(str, keys - tree.keys())), path)
+        wanted = set(tree)  # a set on both sides: what torch.compile of every version can compare
+        if keys != wanted:
+            self._refuse(sorted(wanted - keys), sorted(map(str, keys - wanted)), path)
         for key, sub in tree.items():
             value = state.get(key)
             nested = not isinstance(value, Tensor)

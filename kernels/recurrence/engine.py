@@ -72,6 +72,7 @@ def run_backward(
             for j in range(len(d_params)):
                 past = d_state * inputs.traces[j * k + i].to(d_state.dtype)
                 if inputs.resets is not None:
-                    past = torch.where(inputs.resets[:, :1], 0.0, past)
+                    # A reset anywhere may cut the loss off from the past; then nothing of a trace, NaN neither, counts.
+                    past = torch.where(inputs.resets[:, :1] | (d_state == 0), 0.0, past)
                 d_params[j] = d_params[j] + past.sum(0)
     return found.x, tuple(d_params), found.weight, found.state

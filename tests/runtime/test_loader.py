@@ -40,7 +40,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def python(program: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """A fresh process that sees cortexc and the folder it runs in, and nothing of the tests."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "CORTEX"))}
-    env |= {"PYTHONPATH": SOURCE, "OMP_NUM_THREADS": "1", **environment}
+    path = os.pathsep.join(filter(None, (SOURCE, os.environ.get("PYTHONPATH"))))
+    env |= {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", **environment}
     return subprocess.run(
         [sys.executable, "-c", program], cwd=cwd, env=env, capture_output=True, text=True, timeout=120
     )
@@ -241,7 +242,7 @@ print(y.sum().item())
 @pytest.mark.long
 def test_two_processes_compile_at_once(cache: Path) -> None:
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    env |= {"PYTHONPATH": SOURCE, "OMP_NUM_THREADS": "1"}
+    env |= {"PYTHONPATH": os.pathsep.join(filter(None, (SOURCE, os.environ.get("PYTHONPATH")))), "OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
     running = [
         subprocess.Popen([sys.executable, "-c", TOGETHER], env=env, stdin=pipe, stdout=pipe, text=True)

@@ -127,7 +127,6 @@ def test_a_comment_in_the_pattern_does_no_harm(comment: str, tmp_path: Path) -> 
     assert ast.get_docstring(ast.parse(text)).startswith(f"{pattern} — compiled by")
 
 
-@pytest.mark.xfail(reason="build.py puts the pattern into the header of module.py as it stands", strict=True)
 @pytest.mark.parametrize("comment", ['# """ three', "# back\\slash"])
 def test_nor_to_the_module(comment: str) -> None:
     pattern = f"A {comment}"
