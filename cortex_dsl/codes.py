@@ -264,6 +264,40 @@ _ALL = (
     Code("E602", "nested too deeply", "Give inner parts a name.", "(" * 65 + "A" + ")" * 65, "A"),
     Code("E603", "a number or count is too large", "Layers and digits have limits.", "A x999999999", "A x100"),
     Code("E604", "too many experts", "A column has a limit.", "A*99999", "A*4"),
+    Code(
+        "W301",
+        "the code of a package was changed",
+        "The files of a compiled package are not what its manifest says. They are used as they stand; compile the "
+        "pattern again to have them as they were.",
+    ),
+    Code(
+        "W401",
+        "Triton is not installed",
+        "The backend `triton` was asked for and the package is missing, so torch operators run. Same numbers, slower "
+        "on a GPU. `pip install triton` (Linux) mends it.",
+    ),
+    Code(
+        "W402",
+        "Triton kernels need a GPU",
+        "The backend `triton` was asked for on another device, so torch operators run. `auto` says the same without a "
+        "warning.",
+    ),
+    Code(
+        "W403",
+        "no C++ compiler",
+        "The backend `inductor` builds C++ on a CPU and found no compiler. Install g++ or clang++, or use `eager`.",
+    ),
+    Code(
+        "W411",
+        "a recurrent matrix does not fit on the chip",
+        "The kernel keeps the recurrent matrices of a head on the chip; these are too large, so a torch loop runs, "
+        "which is much slower. More heads of smaller width, or bfloat16, make them fit.",
+    ),
+    Code(
+        "W412",
+        "the kernels do not compute in this dtype",
+        "Triton kernels compute in float32 on float32, bfloat16 or float16 inputs; for float64 a torch loop runs.",
+    ),
     Code("W701", "the caret does nothing", "`^` turns on Axon projections; this core has none.", "A^", "A"),
     Code(
         "W702",

@@ -18,7 +18,8 @@ def markdown() -> str:
         "# Codes of errors and warnings",
         "",
         "`cortexc explain CODE` prints the same. E1 is about text, E2 names, E3 options, E4 files, E5 sizes,",
-        "E6 limits, W7 warnings. This page is generated: `python -m cortexc.cortex_dsl.codes_page > docs/codes.md`.",
+        "E6 limits, W3 packages, W4 backends, W7 the text.",
+        "This page is generated: `python -m cortexc.cortex_dsl.codes_page > docs/codes.md`.",
     ]
     for code in CODES.values():
         lines += ["", f"## {code.code}: {code.title}", "", fill(code.text, WIDTH, break_on_hyphens=False)]

@@ -7,14 +7,10 @@ import os
 import shutil
 import warnings
 
+from ..kernels.switches import SWITCHES, triton_disabled
 from .errors import CortexWarning
 
-SWITCHES = ("CORTEXC_DISABLE_TRITON", "CORTEX_DISABLE_TRITON", "CORTEX_FORCE_PYTORCH")
-
-
-def triton_disabled() -> str | None:
-    """The switch that turns Triton off, if one is set."""
-    return next((s for s in SWITCHES if os.environ.get(s, "0") not in ("", "0")), None)
+__all__ = ["SWITCHES", "check_device", "effective_backend", "triton_disabled"]
 
 
 def effective_backend(backend: str) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from ..switches import triton_disabled
+
 try:
     import triton
     import triton.language as tl
@@ -27,4 +29,4 @@ INTERPRETED = AVAILABLE and os.environ.get("TRITON_INTERPRET", "0") == "1"
 
 def disabled() -> bool:
     """Whether the user switched Triton off."""
-    return os.environ.get("CORTEXC_DISABLE_TRITON", "0") == "1"
+    return triton_disabled() is not None
