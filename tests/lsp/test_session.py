@@ -106,7 +106,7 @@ def at(uri: str, line: int, character: int) -> dict[str, Any]:
 
 def test_diagnostics_come_and_go(editor: Editor) -> None:
     """Errors and warnings with code and range at every change; the fix of one as a quick fix that mends it."""
-    uri = "file:///work/errors.cortex"
+    uri = "file:///project/errors.cortex"
     text = "# × counts as one unit, 😀 as two\nA^ / AX(mem_length=64)MS / M with d_hidden=250"
     found = editor.open(uri, text)
     assert [(d["code"], d["severity"]) for d in found] == [("W701", 2), ("E301", 1)]
@@ -122,7 +122,7 @@ def test_diagnostics_come_and_go(editor: Editor) -> None:
 
 def test_wide_characters_move_the_range(editor: Editor) -> None:
     """A position counts UTF-16 units: an emoji before the mistake is two."""
-    uri = "file:///work/wide.cortex"
+    uri = "file:///project/wide.cortex"
     (found,) = editor.open(uri, 'include "😀.cortex"\nA\n')
     assert found["code"] == "E401"
     assert found["range"]["end"]["character"] == len('include "😀.cortex"') + 1
@@ -130,12 +130,12 @@ def test_wide_characters_move_the_range(editor: Editor) -> None:
 
 def test_definitions_alone_are_right(editor: Editor) -> None:
     """A file that others include has no layers of its own."""
-    assert editor.open("file:///work/library.cortex", "let Q = M(num_heads=8)\n") == []
+    assert editor.open("file:///project/library.cortex", "let Q = M(num_heads=8)\n") == []
 
 
 def test_hover(editor: Editor) -> None:
     """The part under the cursor: every value with its origin, and what it costs."""
-    uri = "file:///work/hover.cortex"
+    uri = "file:///project/hover.cortex"
     assert editor.open(uri, "AX(mem_len=3)S x2 / M\n") == []
     answer = editor.ask("textDocument/hover", **at(uri, 0, 1))
     text = answer["contents"]["value"]
@@ -164,7 +164,7 @@ def test_hover(editor: Editor) -> None:
 )
 def test_completion(editor: Editor, text: str, some: set[str]) -> None:
     """Tokens, options, values, scaffolds, types and recipes, each where it may stand."""
-    uri = f"file:///work/complete_{abs(hash(text))}.cortex"
+    uri = f"file:///project/complete_{abs(hash(text))}.cortex"
     editor.open(uri, text)
     lines = text.split("\n")
     items = editor.ask("textDocument/completion", **at(uri, len(lines) - 1, len(lines[-1])))["items"]
@@ -173,7 +173,7 @@ def test_completion(editor: Editor, text: str, some: set[str]) -> None:
 
 def test_formatting(editor: Editor) -> None:
     """The whole text in its canonical spelling; nothing for a text that does not parse."""
-    uri = "file:///work/format.cortex"
+    uri = "file:///project/format.cortex"
     editor.open(uri, "# mine\n( A,X )x2   M\n")
     params = {"textDocument": {"uri": uri}, "options": {"tabSize": 4, "insertSpaces": True}}
     (edit,) = editor.ask("textDocument/formatting", **params)
