@@ -10,6 +10,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from .newlines import NewLines
+
 HERE = Path(__file__).parent
 STARTS = ("program", "pattern", "column", "tissue")
 
@@ -26,9 +28,7 @@ def fingerprint(grammar: str) -> str:
 
 def build(grammar: str, **options: Any) -> Any:
     """A Lark parser from the grammar text."""
-    from lark import Lark
-
-    from .newlines import NewLines
+    from lark import Lark  # heavy, and asked for only where the shipped table does not fit
 
     return Lark(
         grammar,

@@ -49,7 +49,7 @@ _PARSERS: list[Any] = []
 def lark_parser() -> Any:
     """The parser, from the table in the package; built from the grammar where the table does not fit this Lark."""
     if not _PARSERS:
-        import lark
+        import lark  # this and the table wait for the first text: a spec from configs needs neither
 
         from . import _table
 

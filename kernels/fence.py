@@ -25,11 +25,11 @@ class Fence:
 
     def inputs(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """[B, S, ...] each, S >= T; the last T rows are the steps."""
-        return tuple(_Inside.apply(t, self) for t in tensors)
+        return tuple(_In.apply(t, self, False) for t in tensors)
 
     def state(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """[B, ...] each: the incoming state."""
-        return tuple(_Before.apply(t, self) for t in tensors)
+        return tuple(_In.apply(t, self, True) for t in tensors)
 
     def outputs(self, y: Tensor) -> Tensor:
         """[B, T, ...]"""
@@ -69,44 +69,28 @@ class _Out(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        clean, _ = finite_rows(grad)
-        odd = ~torch.isfinite(grad)
+        clean, odd = finite_rows(grad.unsqueeze(-1))  # number by number
         if ctx.final:
             last = torch.zeros_like(ctx.fence.segments, dtype=torch.bool)
             ctx.fence.mark(torch.cat([last[:, 1:], odd.flatten(1).any(1, keepdim=True)], 1))
         else:
             ctx.fence.mark(odd.flatten(2).any(2) if odd.dim() > 2 else odd)
-        return clean, None, None
+        return clean.squeeze(-1), None, None
 
 
-class _Inside(torch.autograd.Function):
+class _In(torch.autograd.Function):
     @staticmethod
-    def forward(x: Tensor, fence: Fence) -> Tensor:
+    def forward(x: Tensor, fence: Fence, state: bool) -> Tensor:
         return x.view_as(x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.fence = inputs[1]
+        _, ctx.fence, ctx.state = inputs
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        if ctx.fence.bad is None:
-            return grad, None
-        return grad.masked_fill(_spread(ctx.fence.reach(grad.shape[1]), grad), float("nan")), None
-
-
-class _Before(torch.autograd.Function):
-    @staticmethod
-    def forward(x: Tensor, fence: Fence) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.fence = inputs[1]
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        if ctx.fence.bad is None:
-            return grad, None
-        reached = (ctx.fence.bad & (ctx.fence.segments == 0)).any(1)
-        return grad.masked_fill(_spread(reached, grad), float("nan")), None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        fence = ctx.fence
+        if fence.bad is None:
+            return grad, None, None
+        reached = (fence.bad & (fence.segments == 0)).any(1) if ctx.state else fence.reach(grad.shape[1])
+        return grad.masked_fill(_spread(reached, grad), float("nan")), None, None

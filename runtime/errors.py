@@ -1,5 +1,4 @@
-"""What the runtime says when it is called wrongly. Every message names the thing, what was got and what was
-expected."""
+"""What the runtime says when it is called wrongly: the thing, what was got, what was expected."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Recording: calls of one shape as CUDA graphs, made by themselves and used only when that is safe.
 
 A deep stack of small layers launches thousands of kernels a call, and on a GPU the launching takes longer than the
-work.
-When a call of the same kind (shapes, dtypes, gradients wanted, autocast, …) comes for the third time, its launches are
-recorded, forward and backward, and later calls replay them. Results are copied out, so they belong to the caller.
+work. When a call of the same kind (shapes, dtypes, gradients wanted, autocast, …) comes for the third time, its
+launches are recorded, forward and backward, and later calls replay them. Results are copied out, so they belong to the
+caller.
 
 A recording holds the intermediate values of one forward at a time. A second forward before the backward of the first
 therefore runs unrecorded, as do calls inside torch.compile or another capture, and calls whose parameters are not where
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 AFTER = 3  # a kind of call is recorded when it comes this often
 KEPT = 8  # recordings of one stack; each holds the memory of one forward
 WARM_UP = 2  # runs on a side stream before a capture: kernels compile, libraries allocate their workspaces
-
-Run = Callable[[Tensor, Leaves, "Tensor | None"], tuple[Tensor, Leaves]]
 
 
 def enabled(x: Tensor) -> bool:
@@ -90,7 +88,7 @@ def _kind_of_call(x: Tensor, leaves: Leaves, mask: Tensor | None) -> Hashable:
 
 
 def _addresses(stack: CompiledStack) -> tuple[tuple[int, bool], ...]:
-    return tuple((p.data_ptr(), p.requires_grad) for p in stack.parameters())
+    return tuple((t.data_ptr(), t.requires_grad) for t in (*stack.parameters(), *stack.buffers()))
 
 
 class _Ticket:
@@ -229,9 +227,8 @@ class _Replay(torch.autograd.Function):
         ctx: Any, recording: Recording, mask: Tensor | None, count: int, x: Tensor, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         outs = recording.replay(x, tensors[:count], mask)
-        ctx.recording, ctx.ticket, ctx.inputs = recording, recording.issue(), (x, *tensors)
+        ctx.recording, ctx.ticket = recording, recording.issue()
         ctx.needs = [t.requires_grad for t in (x, *tensors)]
-        ctx.inputs = None
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*(o for i, o in enumerate(outs) if i not in set(recording._wanted)))
         return outs

@@ -1,8 +1,17 @@
 """The op table: what each op of the graph means. One file a family; ``OPS`` is the sum of them."""
 
+from collections.abc import Callable
+
+from ..ir import Type
 from . import linear, mixing, norm, pointwise, shape, temporal
-from .table import FAMILIES, Op, ShapeError, shape_rules
+from .table import FAMILIES, Attrs, Op, ShapeError, Types
 
 OPS: dict[str, Op] = {op.name: op for family in (pointwise, linear, norm, shape, mixing, temporal) for op in family.OPS}
+
+
+def shape_rules() -> dict[str, Callable[[Types, Attrs], tuple[Type, ...]]]:
+    """The shape rules by op name, as the verifier wants them."""
+    return {name: op.infer for name, op in OPS.items()}
+
 
 __all__ = ["FAMILIES", "OPS", "Op", "ShapeError", "shape_rules"]

@@ -59,10 +59,3 @@ def need(op: str, condition: bool, message: str) -> None:
 def first(types: Types) -> Type:
     assert types[0] is not None
     return types[0]
-
-
-def shape_rules() -> dict[str, Callable[[Types, Attrs], tuple[Type, ...]]]:
-    """The shape rules by op name, as the verifier wants them."""
-    from . import OPS
-
-    return {name: op.infer for name, op in OPS.items()}

@@ -93,8 +93,7 @@ def rtu_attach_step(
     w2_c2: Tensor,
     resets: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """`rtu_attach` before one step; resets: bool [B] or
-    None."""
+    """`rtu_attach` before one step; resets: bool [B] or None."""
     return _attach(
         hc1, hc2, (nu, theta, weight1, weight2), (nu_c1, th_c1, w1_c1, w2_c1), (nu_c2, th_c2, w1_c2, w2_c2), resets
     )

@@ -17,6 +17,8 @@ from torch import Tensor
 import cortexc
 from cortexc.runtime import CompiledStack
 
+from ..tolerances import TOLERANCES
+
 GPU = bool(os.environ.get("CORTEXC_TEST_GPU"))
 DEVICE = "cuda" if GPU else "cpu"
 
@@ -119,9 +121,41 @@ def leaves(state: TensorDict) -> dict[str, Tensor]:
 
 
 def carried(state: TensorDict) -> dict[str, Tensor]:
-    """The floating leaves that a loss may depend on: traces and remembered inputs are detached by contract."""
+    """The floating leaves that a loss may depend on: neither traces nor what attention remembers."""
     return {
-        k: v
-        for k, v in leaves(state).items()
-        if v.is_floating_point() and "/E_" not in k and not k.endswith(("/mem", "/conv"))
+        path: leaf
+        for path, leaf in leaves(state).items()
+        if leaf.is_floating_point() and not path.rpartition("/")[2].startswith(("E_", "mem"))
     }
+
+
+def gradients(stack: CompiledStack, steps: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Of a weighted sum of outputs and final state, from a state that some steps have filled, with resets inside."""
+    with torch.no_grad():
+        _, state = stack(inputs(5, dtype, seed=7))
+    state = state.clone()
+    wanted = {k: v.requires_grad_() for k, v in carried(state).items()}
+    x = inputs(steps, dtype).requires_grad_()
+    y, after = stack(x, state, resets=mask("random", steps))
+    weights = torch.Generator().manual_seed(11)
+
+    def weigh(t: Tensor) -> Tensor:
+        w = torch.randn(t.shape, generator=weights, dtype=torch.float64).to(t.dtype).to(DEVICE)
+        return (t * w).sum()
+
+    loss = weigh(y) + sum(weigh(leaf) for leaf in carried(after).values())
+    names = ["x", *wanted, *(n for n, _ in stack.named_parameters())]
+    grads = torch.autograd.grad(loss, [x, *wanted.values(), *stack.parameters()], allow_unused=True)
+    return {n: torch.zeros(()) if g is None else g.cpu() for n, g in zip(names, grads, strict=True)}
+
+
+def check_gradients(stack: CompiledStack, reference: CompiledStack, steps: int, dtype: torch.dtype) -> None:
+    """Every gradient against the float64 reference's: absolutely in float64, else relative to its norm."""
+    found = gradients(stack, steps, dtype)
+    expected = gradients(reference, steps, torch.float64)
+    largest = max(g.norm().item() for g in expected.values())
+    for path, g in found.items():
+        error = (g.double() - expected[path]).norm().item()
+        # Some gradients are zero by symmetry (a key's bias under softmax): they are held to the largest one's scale.
+        scale = 1.0 if dtype == torch.float64 else max(expected[path].norm().item(), 5e-4 * largest)
+        assert error <= TOLERANCES[dtype] * scale, f"{path}: {error:.1e} of {scale:.1e}"

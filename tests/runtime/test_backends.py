@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from cortexc.cli import doctor
 from cortexc.runtime import CortexWarning
 from cortexc.runtime.backends import SWITCHES, check_device, effective_backend
 
@@ -40,3 +41,8 @@ def test_inductor_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.warns(CortexWarning, match="W403 backend 'inductor' on a CPU needs a C"):
         check_device("inductor", "cpu")
+
+
+def test_doctor_shows_every_switch() -> None:
+    """The command line keeps its own list, since it must speak also where torch cannot be imported."""
+    assert doctor.SWITCHES == SWITCHES

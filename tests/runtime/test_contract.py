@@ -19,7 +19,7 @@ from .contract import (
     PATTERNS,
     ROWS,
     WIDTH,
-    carried,
+    check_gradients,
     inputs,
     leaves,
     make,
@@ -98,34 +98,7 @@ def check_run(name: str, kind: str, dtype: torch.dtype, resets: str, cut: str) -
 @pytest.mark.parametrize("backend", COMPILED, ids=ids)
 def test_gradients(name: str, backend: tuple[str, torch.dtype]) -> None:
     """Gradients to x, every parameter and the incoming state equal the reference's, with resets inside the sequence."""
-    dtype = backend[1]
-    found = gradients(make(PATTERNS[name], *backend), dtype)
-    expected = gradients(make(PATTERNS[name], "reference", F64), F64)
-    largest = max(g.norm().item() for g in expected.values())
-    for path, g in found.items():
-        error = (g.double() - expected[path]).abs().max().item()
-        # Some gradients are zero by symmetry (a key's bias under softmax): they are held to the largest one's scale.
-        scale = max(expected[path].norm().item(), 1e-4 * largest) if dtype == F32 else 1.0
-        assert error <= TOLERANCES[dtype] * max(scale, 1e-30) * (1 if dtype == F64 else 5), f"{path}: {error:.1e}"
-
-
-def gradients(stack: torch.nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
-    with torch.no_grad():
-        _, state = stack(inputs(5, dtype, seed=7))
-    state = state.clone()
-    wanted = {k: v.requires_grad_() for k, v in carried(state).items()}
-    x = inputs(STEPS, dtype).requires_grad_()
-    y, after = stack(x, state, resets=mask("random", STEPS))
-    weights = torch.Generator().manual_seed(11)
-
-    def weigh(t: Tensor) -> Tensor:
-        w = torch.randn(t.shape, generator=weights, dtype=F64).to(t.dtype).to(DEVICE)
-        return (t * w).sum()
-
-    loss = weigh(y) + sum(weigh(leaf) for leaf in carried(after).values())
-    names = ["x", *wanted, *(n for n, _ in stack.named_parameters())]
-    grads = torch.autograd.grad(loss, [x, *wanted.values(), *stack.parameters()], allow_unused=True)
-    return {n: torch.zeros(()) if g is None else g.cpu() for n, g in zip(names, grads, strict=True)}
+    check_gradients(make(PATTERNS[name], *backend), make(PATTERNS[name], "reference", F64), STEPS, backend[1])
 
 
 @pytest.mark.parametrize("name", PATTERNS)

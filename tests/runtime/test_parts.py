@@ -26,7 +26,7 @@ from cortexc.cortex_dsl import (
 from cortexc.runtime import CompiledStack
 
 from ..tolerances import TOLERANCES, assert_close
-from .contract import DEVICE, GPU, MASKS, ROWS, WIDTH, inputs, leaves, make, mask, pieces, run
+from .contract import DEVICE, GPU, MASKS, ROWS, WIDTH, check_gradients, inputs, leaves, make, mask, pieces, run
 
 STEPS = 13
 F32, F64 = torch.float32, torch.float64
@@ -98,16 +98,6 @@ def agree(y: Tensor, state: TensorDict, expected: tuple[Tensor, dict[str, Tensor
         assert_close(leaf, expected[1][path].to(leaf.dtype), dtype if floating else None, path)
 
 
-def carried(state: TensorDict) -> dict[str, Tensor]:
-    """The floating leaves that a loss may depend on: neither traces nor what attention remembers."""
-    words = {path: path.rpartition("/")[2] for path in leaves(state)}
-    return {
-        path: leaf
-        for path, leaf in leaves(state).items()
-        if leaf.is_floating_point() and not words[path].startswith(("E_", "mem"))
-    }
-
-
 @pytest.mark.parametrize("name", PARTS)
 @pytest.mark.parametrize("backend", BACKENDS, ids=ids)
 @pytest.mark.parametrize("cut", ["random", "steps"])
@@ -138,33 +128,7 @@ def test_resets(name: str, backend: tuple[str, torch.dtype]) -> None:
 @pytest.mark.parametrize("backend", COMPILED, ids=ids)
 def test_gradients(name: str, backend: tuple[str, torch.dtype]) -> None:
     """Gradients to x, every parameter and the incoming state equal the reference's, with resets inside."""
-    dtype = backend[1]
-    found = gradients(part(name, *backend), dtype)
-    expected = gradients(part(name, "reference", F64), F64)
-    largest = max(g.norm().item() for g in expected.values())
-    for path, g in found.items():
-        error = (g.double() - expected[path]).norm().item()
-        scale = 1.0 if dtype == F64 else 5 * max(expected[path].norm().item(), 1e-4 * largest)
-        assert error <= TOLERANCES[dtype] * scale, f"{path}: {error:.1e}"
-
-
-def gradients(stack: CompiledStack, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Of a weighted sum of outputs and final state, from a state that some steps have filled."""
-    with torch.no_grad():
-        _, state = stack(inputs(5, dtype, seed=7))
-    state = state.clone()
-    wanted = {k: v.requires_grad_() for k, v in carried(state).items()}
-    x = inputs(STEPS, dtype).requires_grad_()
-    y, after = stack(x, state, resets=mask("random", STEPS))
-    weights = torch.Generator().manual_seed(11)
-
-    def weigh(t: Tensor) -> Tensor:
-        return (t * torch.randn(t.shape, generator=weights, dtype=F64).to(t.dtype).to(DEVICE)).sum()
-
-    loss = weigh(y) + sum(weigh(leaf) for leaf in carried(after).values())
-    names = ["x", *wanted, *(n for n, _ in stack.named_parameters())]
-    grads = torch.autograd.grad(loss, [x, *wanted.values(), *stack.parameters()], allow_unused=True)
-    return {n: torch.zeros(()) if g is None else g.cpu() for n, g in zip(names, grads, strict=True)}
+    check_gradients(part(name, *backend), part(name, "reference", F64), STEPS, backend[1])
 
 
 @pytest.mark.parametrize("name", PARTS)
