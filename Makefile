@@ -8,11 +8,11 @@ VENV    ?= .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 CODE    := cortex_dsl compiler kernels runtime src/cortexc bench examples tests .ci
-MARKS   ?= not long and not gpu
+MARKS   ?= not long and not gpu and not peers
 # One process a core, one thread each: small tensors gain nothing from threads, and the processes do not fight.
 PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-.PHONY: help install demo test test-long test-gpu fmt lint types bench clean
+.PHONY: help install demo test test-long test-gpu test-peers fmt lint types bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,10 +34,13 @@ test: $(STAMP) ## the tests that need no GPU and little time
 	$(PYTEST) -m "$(MARKS)" $(ARGS)
 
 test-long: $(STAMP) ## the long tests too
-	$(PYTEST) -m "not gpu" $(ARGS)
+	$(PYTEST) -m "not gpu and not peers" $(ARGS)
 
 test-gpu: $(STAMP) ## all but the long tests on a GPU: real kernels, and the tests that need one
-	CORTEXC_TEST_GPU=1 $(PYTEST) -m "not long and not interpreter" $(ARGS)
+	CORTEXC_TEST_GPU=1 $(PYTEST) -m "not long and not interpreter and not peers" $(ARGS)
+
+test-peers: $(STAMP) ## outputs against other libraries; CORTEXC_PEER_PATH names the unpacked wheel of cortexcore
+	$(PYTEST) -m peers tests/peers $(ARGS)
 
 fmt: $(STAMP) ## format, and mend what the linter can mend
 	$(BIN)/ruff format $(CODE)

@@ -1,16 +1,22 @@
 """On a GPU: are the Triton kernels right at real sizes, and how fast are they?
 
-    PYTHONPATH=src python bench/gpu_recurrences.py [--sweep] [--part 0/8]
+    PYTHONPATH=src python bench/gpu_recurrences.py [--only checks,times,peers,sweeps] [--part 0/8] [--out FILE]
 
 Right: against the reference in float64 on the same numbers, relative norm, outputs, final state, traces and every
-gradient. Fast: CUDA events, median, forward alone and forward with backward. `--sweep` times the tile choices.
-`--part i/n` runs every n-th job only: several such processes side by side fill Triton's cache before a timed run.
+gradient; and 200 runs of each give the same bits. Fast: CUDA events, median, forward alone and forward with backward;
+`bound` is the time to move the bytes that must move, at the copy rate measured in the same run. Peers: torch's LSTM and
+GRU (cuDNN) beside ours with the same input product. `sweeps` times the tile choices. `--part i/n` runs every n-th job
+only: several such processes side by side fill Triton's cache before a timed run. `--only small` is for sanitizers:
+
+    PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool memcheck python bench/gpu_recurrences.py --only small
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
+import json
 import os
 import statistics
 import sys
@@ -18,6 +24,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -27,11 +34,29 @@ from torch import Tensor
 
 from cortexc.compiler.library.recurrences import axon, gru, lstm, slstm
 from cortexc.compiler.recurrence import Recurrence, emit_module
-from cortexc.kernels.recurrence import RecurrenceOp, launch
+from cortexc.compiler.recurrence.cost import cost
+from cortexc.kernels import causal_conv
+from cortexc.kernels.recurrence import RecurrenceOp, tiles
 from cortexc.kernels.recurrence.cell import Inputs
 from cortexc.kernels.recurrence.engine import run_backward, run_forward
 
 LIMIT = {torch.float32: 2e-5, torch.bfloat16: 2e-2, torch.float16: 5e-3}
+RUNS = 200  # of the same input, which must give the same bits
+RECURRENCES = {rec.name: rec for rec in (slstm, axon, lstm, gru)}
+ROWS: list[dict] = []  # what --out keeps
+
+
+def tell(**row: object) -> None:
+    """Print a row and keep it."""
+    ROWS.append(row)
+    print("  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in row.items()), flush=True)
+
+
+def copy_rate() -> float:
+    """Bytes a millisecond that a large copy moves, read and written."""
+    source = torch.empty(1 << 29, dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    return 2 * source.numel() / median_ms(lambda: target.copy_(source))
 
 
 @dataclass(frozen=True)
@@ -86,7 +111,7 @@ def gradients(op: RecurrenceOp, given: list, seeds: list[Tensor], impl: str) -> 
     return [*results, *traces], list(torch.autograd.grad(results, leaves, seeds))
 
 
-def check(op: RecurrenceOp, shape: Shape, dtype: torch.dtype, resets: bool) -> bool:
+def check(op: RecurrenceOp, shape: Shape, dtype: torch.dtype, resets: bool, runs: int = RUNS) -> bool:
     torch.manual_seed(0)
     given = arguments(op, shape, dtype, resets, traces=op.cell.traced > 0)
     outputs, last, _ = op.sequence(*given, impl="triton")
@@ -100,13 +125,22 @@ def check(op: RecurrenceOp, shape: Shape, dtype: torch.dtype, resets: bool) -> b
     right, wanted = gradients(op, wide, [s.double() for s in seeds], "torch")
     errors = [_relative(a, b) for a, b in zip([*found, *grads], [*right, *wanted], strict=True)]
     passed = max(errors) < LIMIT[dtype]
-    same = all(torch.equal(a, b) for a, b in zip(grads, gradients(op, given, seeds, "triton")[1], strict=True))
-    print(
-        f"{op.cell.name:6} {shape!s:16} {str(dtype)[6:]:9} resets={resets!s:5} values {max(errors[: len(found)]):.1e} "
-        f"gradients {max(errors[len(found) :]):.1e} {'ok' if passed else 'WRONG'} {'same bits' if same else 'MOVING'}",
-        flush=True,
+    moved = 0
+    for _ in range(runs):
+        again, bits = gradients(op, given, seeds, "triton")
+        moved += not all(torch.equal(a, b) for a, b in zip([*found, *grads], [*again, *bits], strict=True))
+    tell(
+        check=op.cell.name,
+        shape=str(shape),
+        dtype=str(dtype)[6:],
+        resets=resets,
+        values=max(errors[: len(found)]),
+        gradients=max(errors[len(found) :]),
+        right=passed,
+        runs=runs,
+        runs_that_moved=moved,
     )
-    return passed and same
+    return passed and not moved
 
 
 def _double(value: object) -> object:
@@ -135,14 +169,16 @@ def median_ms(run: Callable[[], object], repeat: int = 20) -> float:
     return statistics.median(times)
 
 
-def bare(op: RecurrenceOp, given: list, seeds: list[Tensor]) -> Callable[[], object]:
-    """Forward and backward without autograd, as a CUDA graph can capture them."""
+def bare(op: RecurrenceOp, given: list, seeds: list[Tensor] | None) -> Callable[[], object]:
+    """Forward and, with `seeds`, backward without autograd, as a CUDA graph can capture them."""
     cell, inputs = op.cell, Inputs(*given)
     count = len(cell.outputs)
 
     @torch.no_grad()
     def run() -> object:
         found, _ = run_forward(cell, inputs, "triton", keep=True)
+        if seeds is None:
+            return found
         attached = [True] * len(cell.state)
         return run_backward(cell, inputs, "triton", found.kept, seeds[:count], seeds[count:], attached)
 
@@ -162,111 +198,241 @@ def captured(run: Callable[[], object]) -> torch.cuda.CUDAGraph:
     return graph
 
 
-def profile(op: RecurrenceOp, shape: Shape, dtype: torch.dtype) -> None:
-    """Where the time of one forward with backward goes: kernels on the device, calls on the host."""
-    given = arguments(op, shape, dtype, False, traces=False)
-    outputs, last, _ = op.sequence(*given, impl="triton")
-    seeds = [torch.randn_like(t) for t in (*outputs, *last)]
-    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
-    with torch.profiler.profile(activities=activities) as found:
-        for _ in range(5):
-            gradients(op, given, seeds, "triton")
-        torch.cuda.synchronize()
-    for key in ("self_cuda_time_total", "self_cpu_time_total"):
-        print(found.key_averages().table(sort_by=key, row_limit=14, max_name_column_width=40), flush=True)
-
-
 def time(op: RecurrenceOp, shape: Shape, dtype: torch.dtype, resets: bool = False, note: str = "") -> None:
     given = arguments(op, shape, dtype, resets, traces=False)
+    row: dict = {"time": op.cell.name, "shape": str(shape), "dtype": str(dtype)[6:], "resets": resets, "note": note}
+    bytes_ = cost(RECURRENCES[op.cell.name], width=shape.heads * shape.width, itemsize=dtype.itemsize)
+    tokens = shape.rows * shape.steps
     try:
         with torch.no_grad():
-            alone = median_ms(lambda: op.sequence(*given, impl="triton"))
+            row["forward_ms"] = median_ms(lambda: op.sequence(*given, impl="triton"))
+        row["us_a_step"] = 1e3 * row["forward_ms"] / shape.steps
         outputs, last, _ = op.sequence(*given, impl="triton")
         seeds = [torch.randn_like(t) for t in (*outputs, *last)]
-        both = median_ms(lambda: gradients(op, given, seeds, "triton"))
-        replayed = median_ms(captured(bare(op, given, seeds)).replay)
-        figures = f"forward {alone:.3f}  forward+backward {both:.3f}, as a CUDA graph {replayed:.3f} ms"
+        row["both_ms"] = median_ms(lambda: gradients(op, given, seeds, "triton"))
+        row["both_graph_ms"] = median_ms(captured(bare(op, given, seeds)).replay)
+        row["forward_graph_ms"] = median_ms(captured(bare(op, given, None)).replay)
+        if op.cell.recurrent is None:
+            rate = copy_rate()
+            row["forward_bound_ms"] = tokens * (bytes_.bytes_forward + bytes_.bytes_kept) / rate
+            row["both_bound_ms"] = row["forward_bound_ms"] + tokens * bytes_.bytes_backward / rate
     except Exception as error:  # a tile choice that does not fit is a line of the sweep, not its end
-        figures = f"failed: {type(error).__name__}: {str(error)[:80]}"
-    print(f"{op.cell.name:6} {shape!s:16} {str(dtype)[6:]:9} resets={resets!s:5} {note:24} {figures}", flush=True)
+        row["failed"] = f"{type(error).__name__}: {str(error)[:120]}"
+    tell(**row)
+
+
+def peer(name: str, shape: Shape, dtype: torch.dtype, op: RecurrenceOp) -> None:
+    """torch's own module, cuDNN below it, and ours with the same product in front; one layer, all of it."""
+    width, gates = shape.width, {"lstm": 4, "gru": 3}[name]
+    x = torch.randn(shape.rows, shape.steps, width, device="cuda", dtype=dtype, requires_grad=True)
+    d = torch.randn_like(x)
+    net = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[name](width, width, batch_first=True).to("cuda", dtype)
+    weight = torch.randn(gates * width, width, device="cuda", dtype=dtype).mul_(width**-0.5).requires_grad_()
+    bias = torch.zeros(gates * width, device="cuda", dtype=dtype, requires_grad=True)
+    params = tuple(torch.zeros(width, device="cuda", requires_grad=True) for _ in op.cell.params)
+    recurrent = torch.randn(1, gates, width, width, device="cuda").mul_(width**-0.5).to(dtype).requires_grad_()
+    leaves = [x, weight, bias, recurrent, *params]
+
+    def ours() -> Tensor:
+        given = torch.nn.functional.linear(x, weight, bias).unflatten(-1, (gates, width))
+        return op.sequence(given, params, recurrent)[0][0]
+
+    def both() -> object:
+        return torch.autograd.grad(ours(), leaves, d)
+
+    row: dict = {"peer": name, "shape": str(shape), "dtype": str(dtype)[6:]}
+    row["tf32"] = torch.backends.cuda.matmul.allow_tf32
+    with torch.no_grad():
+        row["cudnn_forward_ms"], row["forward_ms"] = median_ms(lambda: net(x)), median_ms(ours)
+    row["cudnn_both_ms"] = median_ms(lambda: torch.autograd.grad(net(x)[0], [x, *net.parameters()], d))
+    row["both_ms"] = median_ms(both)
+    row["both_graph_ms"] = median_ms(captured(both).replay)
+    row["times_faster"] = row["cudnn_both_ms"] / row["both_ms"]
+    tell(**row)
+
+
+def conv(shape: Shape, dtype: torch.dtype) -> None:
+    """The depthwise causal convolution of mLSTM and sLSTM: 4 taps."""
+    width = shape.width
+    x = torch.randn(shape.rows, shape.steps, width, device="cuda", dtype=dtype, requires_grad=True)
+    carried = torch.zeros(shape.rows, 4, width, device="cuda", dtype=dtype)
+    weight = torch.randn(width, 1, 4, device="cuda", dtype=dtype, requires_grad=True)
+    bias, d = torch.zeros(width, device="cuda", dtype=dtype, requires_grad=True), torch.randn_like(x)
+
+    def forward() -> Tensor:
+        return causal_conv(x, carried, weight, bias)[0]
+
+    def both() -> object:
+        return torch.autograd.grad(forward(), [x, weight, bias], d)
+
+    moved = x.numel() * x.element_size() / copy_rate()
+    row: dict = {"time": "conv", "shape": str(shape), "dtype": str(dtype)[6:]}
+    with torch.no_grad():
+        row["forward_graph_ms"] = median_ms(captured(forward).replay)
+    row["both_graph_ms"] = median_ms(captured(both).replay)
+    tell(**row, forward_bound_ms=2 * moved, both_bound_ms=5 * moved)
 
 
 Job = Callable[[], object]
+HALF, FULL = torch.bfloat16, torch.float32
 
 
 def checks(ops: dict[str, RecurrenceOp]) -> list[Job]:
     jobs: list[Job] = []
-    for name, shape, masks in (
-        ("slstm", Shape(16, 256, 4, 64), (False, True)),
-        ("slstm", Shape(64, 64, 4, 64), (True,)),
-        ("axon", Shape(16, 256, 1, 256), (False, True)),
-        ("axon", Shape(3, 77, 1, 37), (True,)),
-        ("lstm", Shape(17, 33, 2, 40), (True,)),
-        ("gru", Shape(17, 33, 2, 40), (True,)),
+    for name, shape in (
+        ("slstm", Shape(16, 64, 4, 64)),
+        ("slstm", Shape(5, 33, 4, 128)),
+        ("slstm", Shape(7, 20, 4, 512)),
+        ("lstm", Shape(17, 33, 2, 40)),
+        ("lstm", Shape(16, 64, 1, 256)),
+        ("lstm", Shape(70, 9, 1, 256)),
+        ("lstm", Shape(3, 33, 1, 300)),
+        ("gru", Shape(17, 33, 1, 256)),
+        ("gru", Shape(17, 33, 2, 40)),
+        ("axon", Shape(16, 256, 1, 256)),
+        ("axon", Shape(3, 77, 1, 37)),
+        ("axon", Shape(1, 5000, 1, 64)),
+        ("axon", Shape(1, 65536, 1, 16)),
+        ("lstm", Shape(4096, 2, 1, 256)),
+        ("slstm", Shape(4096, 3, 4, 64)),
     ):
-        for dtype in (torch.float32, torch.bfloat16):
-            jobs += [partial(check, ops[name], shape, dtype, resets) for resets in masks]
-    return jobs
+        jobs += [partial(check, ops[name], shape, dtype, True) for dtype in (FULL, HALF)]
+    jobs += [partial(check, ops[name], Shape(4, 70, 1, 256), FULL, False) for name in ("axon", "lstm")]
+    return [*jobs, partial(far, ops["axon"])]
+
+
+def far(op: RecurrenceOp) -> bool:
+    """Places beyond 2**31: the last row of a large batch is that row by itself, to the bit."""
+    shape = Shape(36, 65536, 1, 1024)
+    x, *rest = arguments(op, shape, HALF, False, traces=False)
+    with torch.no_grad():
+        whole = op.sequence(x, *rest, impl="triton")[0]
+        state = tuple(s[-1:] for s in rest[2])
+        alone = op.sequence(x[-1:], rest[0], None, state, (), None, impl="triton")[0]
+    right = all(_relative(a[-1:], b) < 1e-5 for a, b in zip(whole, alone, strict=True))
+    tell(check="places beyond 2**31", shape=str(shape), numbers=x.numel(), right=right)
+    return right
+
+
+def small(ops: dict[str, RecurrenceOp]) -> list[Job]:
+    """Every schedule once, at sizes that a sanitizer can follow."""
+    shapes = {
+        "slstm": Shape(3, 4, 2, 40),
+        "lstm": Shape(17, 4, 1, 200),
+        "gru": Shape(3, 4, 1, 300),
+        "axon": Shape(2, 70, 1, 40),
+    }
+    return [partial(check, ops[n], s, dtype, True, runs=1) for n, s in shapes.items() for dtype in (FULL, HALF)]
 
 
 def times(ops: dict[str, RecurrenceOp]) -> list[Job]:
     jobs: list[Job] = []
     for shape in (Shape(16, 256, 4, 64), Shape(64, 64, 4, 64)):
-        jobs += [partial(time, ops["slstm"], shape, torch.bfloat16, resets) for resets in (False, True)]
-        jobs += [partial(time, ops["slstm"], shape, torch.float32)]
-    jobs += [partial(time, ops["slstm"], Shape(16, 256, 4, 128), torch.bfloat16)]
+        jobs += [partial(time, ops["slstm"], shape, HALF, resets) for resets in (False, True)]
+        jobs += [partial(time, ops["slstm"], shape, FULL)]
+    jobs += [partial(time, ops["slstm"], Shape(16, 256, 4, width), HALF) for width in (128, 256, 512)]
     for shape in (Shape(16, 256, 1, 256), Shape(8, 4096, 1, 1024)):
-        jobs += [partial(time, ops["axon"], shape, torch.float32)]
-        jobs += [partial(time, ops["axon"], shape, torch.bfloat16)]
-    jobs += [partial(time, ops["lstm"], Shape(16, 256, 4, 64), torch.bfloat16)]
-    jobs += [partial(time, ops["gru"], Shape(16, 256, 4, 64), torch.bfloat16)]
+        jobs += [partial(time, ops["axon"], shape, dtype) for dtype in (FULL, HALF)]
+    for resets in (False, True):
+        jobs += [partial(time, ops["lstm"], Shape(16, 256, 1, 256), HALF, resets)]
+    jobs += [partial(time, ops[name], Shape(16, 256, 4, 64), HALF) for name in ("lstm", "gru")]
+    jobs += [
+        partial(conv, shape, dtype)
+        for shape in (Shape(16, 256, 1, 512), Shape(8, 4096, 1, 1024))
+        for dtype in (FULL, HALF)
+    ]
+    return jobs
+
+
+def peers(ops: dict[str, RecurrenceOp]) -> list[Job]:
+    def tf32(job: Job) -> None:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        job()
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+    jobs: list[Job] = []
+    for shape in (Shape(16, 256, 1, 256), Shape(8, 1024, 1, 512)):
+        for name in ("lstm", "gru"):
+            jobs += [partial(peer, name, shape, dtype, ops[name]) for dtype in (HALF, FULL, torch.float16)]
+            jobs += [partial(tf32, partial(peer, name, shape, FULL, ops[name]))]
     return jobs
 
 
 def sweeps(ops: dict[str, RecurrenceOp]) -> list[Job]:
-    """Times of the tile choices."""
+    """Times of the tile choices, each set in `tiles` for one job."""
     jobs: list[Job] = []
-    for forward, backward in ((4, 4), (8, 8), (4, 16)):
-        warps = {"forward": forward, "backward": backward}
-        note = f"warps {forward},{backward}"
-        for shape in (Shape(16, 256, 4, 64), Shape(64, 64, 4, 64)):
-            jobs += [partial(_with, launch.WARPS, warps, partial(time, ops["slstm"], shape, torch.bfloat16, note=note))]
-    for choice in ((64, 32, 4), (64, 64, 8), (32, 32, 4), (32, 16, 4), (64, 16, 8)):
-        tiles = dict.fromkeys(("scan_forward", "scan_backward"), choice)
-        for shape in (Shape(16, 256, 1, 256), Shape(8, 4096, 1, 1024)):
-            run = partial(time, ops["axon"], shape, torch.float32, note=f"scan {choice}")
-            jobs += [partial(_with, launch.SCAN_TILES, tiles, run)]
-    for shape in (Shape(16, 256, 1, 256), Shape(8, 4096, 1, 1024)):
-        run = partial(time, ops["axon"], shape, torch.float32, note="loop")
-        jobs += [partial(_with, vars(launch), {"_scans": lambda cell: False}, run)]
+    for units, warps, resident, piece, stages in itertools.product((16, 32), (4, 8), (0, 1 << 17), (64, 128), (1, 3)):
+        if resident and (piece, stages) != (64, 1):
+            continue
+        chosen = tiles.Split(units, warps, resident, piece, stages)
+        for shape, dtype, tf32 in itertools.product(
+            (Shape(16, 256, 1, 256), Shape(8, 1024, 1, 512)), (HALF, FULL), (False, True)
+        ):
+            if dtype == HALF and tf32:
+                continue
+            run = partial(quick, ops["lstm"], shape, dtype, f"{chosen} tf32={tf32}", tf32)
+            jobs += [partial(_with, {"SPLIT": dict.fromkeys(tiles.SPLIT, chosen)}, run)]
+    for shape, block, lanes in itertools.product(
+        (Shape(16, 256, 1, 256), Shape(8, 4096, 1, 1024)), (32, 64, 128, 256), [1 << n for n in range(16, 21)]
+    ):
+        run = partial(quick, ops["axon"], shape, FULL, f"block {block} lanes {lanes}")
+        jobs += [partial(_with, {"BLOCK": block, "WIDE_BLOCK": block, "LANES": lanes, "SHORTEST": 8}, run)]
     return jobs
 
 
-def _with(table: dict, values: dict, run: Job) -> object:
-    """Run with other choices in a table of `launch`."""
-    before = {name: table[name] for name in values}
-    table.update(values)
+def quick(op: RecurrenceOp, shape: Shape, dtype: torch.dtype, note: str, tf32: bool = False) -> None:
+    """One line of a sweep: the work alone, as CUDA graphs."""
+    given = arguments(op, shape, dtype, False, traces=False)
+    row: dict = {"sweep": op.cell.name, "shape": str(shape), "dtype": str(dtype)[6:], "note": note}
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    try:
+        outputs, last, _ = op.sequence(*given, impl="triton")
+        seeds = [torch.randn_like(t) for t in (*outputs, *last)]
+        forward = median_ms(captured(bare(op, given, None)).replay, 5)
+        row["forward_ms"], row["backward_ms"] = forward, median_ms(captured(bare(op, given, seeds)).replay, 5) - forward
+    except Exception as error:  # a choice that does not fit is a line of the sweep, not its end
+        row["failed"] = f"{type(error).__name__}: {str(error)[:80]}"
+    torch.backends.cuda.matmul.allow_tf32 = False
+    tell(**row)
+
+
+def _with(values: dict, run: Job) -> object:
+    """Run with other choices in `tiles`."""
+    before = {name: getattr(tiles, name) for name in values}
+    vars(tiles).update(values)
     try:
         return run()
     finally:
-        table.update(before)
+        vars(tiles).update(before)
+
+
+PARTS = {"checks": checks, "small": small, "times": times, "peers": peers, "sweeps": sweeps}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sweep", action="store_true")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="checks,times,peers", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--part", default="0/1")
-    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--commit", default=None)
+    parser.add_argument("--out", type=Path)
     wanted = parser.parse_args()
     warnings.simplefilter("ignore")
-    print(torch.cuda.get_device_name(), torch.__version__, f"triton {sys.modules['triton'].__version__}")
-    ops = {rec.name: load(rec).OP for rec in (slstm, axon, lstm, gru)}
-    jobs = [*checks(ops), *times(ops), *(sweeps(ops) if wanted.sweep else [])]
-    if wanted.profile:
-        jobs += [partial(profile, ops["slstm"], Shape(64, 64, 4, 64), torch.bfloat16)]
-        jobs += [partial(profile, ops["axon"], Shape(16, 256, 1, 256), torch.float32)]
+    about = {
+        "device": torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "triton": sys.modules["triton"].__version__,
+        "cudnn": torch.backends.cudnn.version(),
+        "commit": wanted.commit,
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    print(about, flush=True)
+    torch.backends.cudnn.allow_tf32 = False  # as matmul's: both or neither
+    ops = {name: load(rec).OP for name, rec in RECURRENCES.items()}
+    jobs = [job for name in wanted.only.split(",") for job in PARTS[name](ops)]
     place, parts = map(int, wanted.part.split("/"))
     wrong = sum(job() is False for job in jobs[place::parts])
+    if wanted.out:
+        wanted.out.write_text(json.dumps({"about": about, "rows": ROWS}, indent=1) + "\n")
     print(f"{wrong} wrong" if wrong else "all right")
     return 1 if wrong else 0
 

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from table_recurrences import recurrences
+
 RESULTS = Path(__file__).parent / "results"
 MODES = ("forward", "forward+backward", "step", "stepper")
 
@@ -47,9 +49,11 @@ def row(outcome: dict[str, Any]) -> str:
 
 def page(folder: Path) -> str:
     """All result files of a folder, in the order of their names."""
-    documents = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    files = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    documents = [run for file in files for run in file.get("runs", [file])]
     head = "# Results\n\nWritten by `python bench/table.py` from the JSON files beside it; change those, not this.\n"
-    return "\n".join([head, *(table(document) + "\n" for document in documents)])
+    texts = [recurrences(document) if "rows" in document else table(document) for document in documents]
+    return "\n".join([head, *(text + "\n" for text in texts)])
 
 
 def main() -> None:

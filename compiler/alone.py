@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..cortex_dsl import AxonCoreConfig, CortexStackConfig, PassThroughScaffoldConfig, resolve
+from ..cortex_dsl import (
+    AxonCoreConfig,
+    CortexSpecError,
+    CortexStackConfig,
+    PassThroughScaffoldConfig,
+    format_spec,
+    resolve,
+    token_of,
+)
 from ..cortex_dsl.spec import Node
 
 PARTS = ("stack", "scaffold", "core")
@@ -26,8 +34,15 @@ def as_stack(config: Node, d_hidden: int) -> tuple[CortexStackConfig, str]:
         around = PassThroughScaffoldConfig(core=config, residual=False)
         return CortexStackConfig(d_hidden=width, scaffolds=(around,), post_norm=False), "core"
     name = type(config).__name__
-    name = type(config).__name__
     raise TypeError(f"{name} does not compile by itself; give the config of a stack, scaffold, cell or core")
+
+
+def text_of(spec: CortexStackConfig) -> str:
+    """What a stack is called: its canonical text, or its layers' labels where a user's config has no text form."""
+    try:
+        return format_spec(spec)
+    except CortexSpecError:
+        return " / ".join(token_of(layer) for layer in spec.scaffolds)
 
 
 def part_of(spec: CortexStackConfig, part: str) -> Node:

@@ -86,6 +86,18 @@ def is_package(path: Path) -> bool:
         return False
 
 
+def holds(folder: Path, artifact: Artifact) -> bool:
+    """Whether a folder holds an artifact whole: every text as it was written (a manifest may name another Python)."""
+    try:
+        return is_package(folder) and all(
+            (folder / path).read_text(encoding="utf-8") == text
+            for path, text in artifact.files.items()
+            if path != MANIFEST
+        )
+    except (OSError, ValueError):
+        return False
+
+
 def check_name(name: str) -> str:
     if not name.isidentifier() or keyword.iskeyword(name) or name in TAKEN:
         raise ValueError(f"a package name is a Python identifier such as axms_x4, not {name!r}")

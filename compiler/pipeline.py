@@ -14,6 +14,7 @@ from .passes.fold import fold
 from .passes.fuse_pointwise import fuse_pointwise
 from .passes.merge_linears import merge_linears
 from .passes.name_regions import name_regions
+from .passes.side_by_side import side_by_side
 
 Pass = Callable[[Graph], Graph]
 
@@ -31,8 +32,8 @@ def passes(backend: str) -> tuple[Pass, ...]:
     if backend == "reference":
         return (common_subexpressions, dead_code, choose_kernels(backend))
     shared = (fold, common_subexpressions, merge_linears, dead_code)
-    # torch.compile fuses in its own way, and eager is kept readable: regions are for our own kernels.
-    own = (fuse_pointwise, name_regions) if backend in ("triton", "auto") else ()
+    # torch.compile fuses in its own way, and eager is kept readable: regions and lanes are for our own kernels.
+    own = (fuse_pointwise, name_regions, side_by_side) if backend in ("triton", "auto") else ()
     return (*shared, *own, choose_kernels(backend))
 
 

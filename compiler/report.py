@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 import sympy
 
-from ..cortex_dsl import CortexStackConfig, token_of
+from ..cortex_dsl import CortexStackConfig, RecurrenceCoreConfig, token_of
 from .ir import Graph, Node, Program, T
 from .ir.types import B, Type, numel
+from .library.recurrences import EQUATIONS
 from .library.registry import class_name, where_of
 from .library.stack import width_of
 from .ops import OPS
+from .recurrence import analyse
 
 SCHEMA = 1
 BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
@@ -99,6 +101,25 @@ def make_report(
         total_flops_per_token=sum(r.flops_per_token * r.count for r in rows),
         nodes_before=sum(len(g.nodes) for _, g in written.calls()),
         nodes_after=sum(len(g.nodes) for _, g in planned.calls()),
+        notes=tuple(_adapters(spec, written)),
+    )
+
+
+def _adapters(spec: CortexStackConfig, written: Program) -> Iterator[Note]:
+    """What routed adapters add: they are among the parameters and operations of the rows."""
+    adapter = spec.routed_adapter
+    sizes = [int(numel(p.type.shape)) for p in written.all_params() if p.adapter]
+    if adapter is None or not sizes:
+        return
+    trunk = ""
+    if adapter.freeze_base:
+        trunk = "; the trunk is frozen"
+    elif adapter.trunk_lr_mult != 1:
+        trunk = f"; the trunk's gradients are scaled by {adapter.trunk_lr_mult:g}"
+    yield Note(
+        "adapters",
+        f"{adapter.num_slots} slots of rank {adapter.rank} on {len(sizes) // 2} linear maps hold {sum(sizes):,} of the "
+        f"parameters; a call uses one slot a row{trunk}",
     )
 
 
@@ -118,7 +139,7 @@ def _layer_rows(layer: object, label: str, count: int, width: int, graph: Graph,
             Row(
                 layer=label if e == 0 else "",
                 token=token_of(expert),
-                core=class_name(core).removesuffix("Core").lower() if core is not None else class_name(expert).lower(),
+                core=_core_name(core) if core is not None else class_name(expert).lower(),
                 scaffold=expert.kind,  # type: ignore[attr-defined]
                 width=getattr(core, "hidden_size", None) or width,
                 params=sum(int(numel(p.type.shape)) for p in mine if p.trainable),
@@ -133,6 +154,7 @@ def _layer_rows(layer: object, label: str, count: int, width: int, graph: Graph,
         rest = [p for p, o in zip(graph.params, owned, strict=True) if o is None]
         nodes = [n for n in graph.nodes if n.where not in places]
         params = sum(int(numel(p.type.shape)) for p in rest if p.trainable)
+        shared = [s for s in graph.states if len(s.path) == 1]  # what the adapters of the layer count
         rows.append(
             Row(
                 "",
@@ -141,7 +163,7 @@ def _layer_rows(layer: object, label: str, count: int, width: int, graph: Graph,
                 "router+mixer+head",
                 width,
                 params,
-                0,
+                sum(_bytes(s.type, dtype) for s in shared),
                 _flops(nodes, graph),
                 "torch",
                 "small products",
@@ -151,6 +173,11 @@ def _layer_rows(layer: object, label: str, count: int, width: int, graph: Graph,
     return rows
 
 
+def _core_name(core: object) -> str:
+    """``axon``; a recurrence by its own name."""
+    return core.cell if isinstance(core, RecurrenceCoreConfig) else class_name(core).removesuffix("Core").lower()
+
+
 def _owner(path: str, experts: int) -> int | None:
     parts = path.split(".")
     return int(parts[1]) if experts > 1 and parts[0] == "experts" else None
@@ -158,7 +185,7 @@ def _owner(path: str, experts: int) -> int | None:
 
 def _bytes(t: Type, dtype: str) -> int:
     """Bytes of one row. Accumulators keep float32 under narrower models, counters are int64."""
-    size = {"i64": 8, "bool": 1, "acc": max(4, BYTES[dtype]), "f": BYTES[dtype]}[t.dtype]
+    size = {"i64": 8, "episode": 8, "bool": 1, "acc": max(4, BYTES[dtype]), "f": BYTES[dtype]}[t.dtype]
     return size * int(sympy.sympify(numel(t.shape)).subs(B, 1))
 
 
@@ -175,6 +202,7 @@ def _flops(nodes: Iterable[Node], graph: Graph) -> int:
 
 
 _KERNELS: Mapping[str, tuple[str, str]] = {
+    "foreign": ("your module", "registered by you: called as it is"),
     "mlstm": ("torch chunks", "matrix memory: parallel inside chunks"),
     "agalite": ("torch scan", "decayed sums, by doubling windows"),
     "lstm_projected": ("torch loop", "the projection is inside the loop"),
@@ -196,12 +224,16 @@ def _kernel(nodes: list[Node]) -> tuple[str, str]:
 
 
 def _recurrence_kernel(node: Node) -> tuple[str, str]:
-    matrix = bool(node.attr("head_width"))
-    shape = "loop" if matrix else "scan"
-    proof = "a matrix in the recurrence: step by step" if matrix else "diagonal and affine: parallel over T"
+    facts = analyse(EQUATIONS[str(node.attr("name"))])
+    shape = "scan" if facts.scan else "loop"
+    proof = "a matrix in the recurrence: step by step"
+    if facts.diagonal:
+        proof = "diagonal and affine: parallel over T" if facts.scan else "diagonal, not affine: step by step"
     impl = node.attr("impl")
     if impl == "reference":
         return "reference loop", "asked for: the equation as it stands"
+    if node.attr("own_matrix"):
+        proof = "adapters: each row has its own recurrent matrix, step by step"
     return (f"triton {shape}", f"{proof}; torch where there is no GPU") if impl == "auto" else (f"torch {shape}", proof)
 
 

@@ -6,19 +6,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .diagnostics import CortexSpecError, Diagnostic
+from .equations import known_recurrences
 from .spec.base import Node, span_of
-from .spec.cores import AxonCoreConfig, CoreConfig, LSTMCoreConfig, XLCoreConfig
+from .spec.cores import AxonCoreConfig, CoreConfig, LSTMCoreConfig, RecurrenceCoreConfig, XLCoreConfig
 from .spec.tissue import TissueConfig
+from .suggest import closest, listed
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A failed check; `works` tells which widths would pass."""
+    """A failed check; `works` tells which widths would pass, `option` which field is wrong, `right` what fits there."""
 
     code: str
     text: str
     label: str = ""
     works: Callable[[int], bool] | None = None
+    option: str = ""
+    right: str | None = None
+    help: str | None = None
 
 
 def check_core(core: CoreConfig, width: int) -> Iterator[Problem]:
@@ -27,7 +32,7 @@ def check_core(core: CoreConfig, width: int) -> Iterator[Problem]:
     explicit_head = isinstance(core, XLCoreConfig) and core.head_dim is not None
     if heads_field is not None and not explicit_head:
         heads = getattr(core, heads_field)
-        if width % heads:
+        if heads is not None and width % heads:
             near = nearest_widths(width, lambda w: w % heads == 0)
             text = f"width {width} is not divisible by {heads_field} {heads}; nearest: {', '.join(map(str, near))}"
             label = f"{width} is not divisible by {heads}"
@@ -39,6 +44,26 @@ def check_core(core: CoreConfig, width: int) -> Iterator[Problem]:
             yield Problem("E507", f"r_min {core.r_min} must be less than r_max {core.r_max}")
     if isinstance(core, LSTMCoreConfig) and core.proj_size >= width:
         yield Problem("E510", f"proj_size {core.proj_size} must be less than the width {width}")
+    if isinstance(core, RecurrenceCoreConfig):
+        yield from _check_recurrence(core)
+
+
+def _check_recurrence(core: RecurrenceCoreConfig) -> Iterator[Problem]:
+    known = known_recurrences()
+    if core.cell not in known:
+        near = closest(core.cell, known)
+        text = f"unknown recurrence `{core.cell}`" + (f"; did you mean `{near}`?" if near else "")
+        yield Problem(
+            "E514",
+            f"{text} (known: {listed(known)})",
+            "no recurrence has this name",
+            option="cell",
+            right=near,
+            help="a recurrence of your own is known once `cortexc.register_recurrence(...)` has run in this process",
+        )
+    elif core.num_heads is not None and not known[core.cell]:
+        text = f"`{core.cell}` has no recurrent matrix, so it has no heads: num_heads={core.num_heads} means nothing"
+        yield Problem("E515", text, "no heads here", option="num_heads", help="leave `num_heads` out")
 
 
 def check_tissue(tissue: TissueConfig) -> Iterator[tuple[str, str]]:

@@ -260,6 +260,23 @@ _ALL = (
         "an option that does not compile yet",
         "The language has it and the compiler of this version does not: an error, never silently ignored.",
     ),
+    Code(
+        "E514",
+        "unknown recurrence",
+        "`cell` names a recurrence that is written as equations: gru, lru, mingru, minlstm, or one that was registered "
+        "with `cortexc.register_recurrence` in this process. A compiled package holds its kernels and loads without; "
+        "compiling it again needs the equations.",
+        "recurrence(cell=mingrue) with d_hidden=8",
+        "recurrence(cell=mingru) with d_hidden=8",
+    ),
+    Code(
+        "E515",
+        "heads without a recurrent matrix",
+        "`num_heads` cuts a recurrent matrix into one for each head. This recurrence has none: its channels run by "
+        "themselves.",
+        "recurrence(cell=lru, num_heads=2) with d_hidden=8",
+        "recurrence(cell=gru, num_heads=2) with d_hidden=8",
+    ),
     Code("E601", "the text is too long", "A text has a limit, so that no input can take unbounded time."),
     Code("E602", "nested too deeply", "Give inner parts a name.", "(" * 65 + "A" + ")" * 65, "A"),
     Code("E603", "a number or count is too large", "Layers and digits have limits.", "A x999999999", "A x100"),
@@ -269,6 +286,13 @@ _ALL = (
         "the code of a package was changed",
         "The files of a compiled package are not what its manifest says. They are used as they stand; compile the "
         "pattern again to have them as they were.",
+    ),
+    Code(
+        "W302",
+        "a table of tuned kernels is ignored",
+        "The file that `cortexc tune` wrote for this device is damaged, or was not written by cortexc. Kernels run "
+        "with the choices that are built in: same numbers, perhaps slower. Tune again, or remove it with "
+        "`cortexc cache clear --tuning`.",
     ),
     Code(
         "W401",
@@ -289,14 +313,22 @@ _ALL = (
     ),
     Code(
         "W411",
-        "a recurrent matrix does not fit on the chip",
-        "The kernel keeps the recurrent matrices of a head on the chip; these are too large, so a torch loop runs, "
-        "which is much slower. More heads of smaller width, or bfloat16, make them fit.",
+        "a recurrent matrix needs more processors than there are",
+        "A head's matrices that one program cannot hold are spread over several, which wait for each other at every "
+        "step and so must all run at once. Here they are more than the device has processors, so a torch loop runs, "
+        "which is much slower. Fewer or narrower heads fit.",
     ),
     Code(
         "W412",
         "the kernels do not compute in this dtype",
         "Triton kernels compute in float32 on float32, bfloat16 or float16 inputs; for float64 a torch loop runs.",
+    ),
+    Code(
+        "W413",
+        "each row has its own recurrent matrix, too large for one program",
+        "Routed adapters change the recurrent matrices row by row. A program then holds those of one head and one row; "
+        "where they are too large for that, a torch loop runs, which is much slower. More heads of smaller width, or "
+        "bfloat16, make them fit.",
     ),
     Code("W701", "the caret does nothing", "`^` turns on Axon projections; this core has none.", "A^", "A"),
     Code(

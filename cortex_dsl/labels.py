@@ -5,10 +5,11 @@ from __future__ import annotations
 from .registry import BUILT_IN
 from .spec.base import Node, span_of, written_as
 from .spec.cells import inner_scaffold
+from .spec.cores import RecurrenceCoreConfig
 
 
 def token_of(scaffold: Node) -> str:
-    """`A`, `M^`, a user's `Y`; the class name for anything that is no token's shape."""
+    """`A`, `M^`, a user's `Y`; the recurrence or else the class name for anything that is no token's shape."""
     if token := written_as(scaffold):
         return token
     inner = inner_scaffold(scaffold)
@@ -18,7 +19,7 @@ def token_of(scaffold: Node) -> str:
         if type(core) is fields["core"].default_factory and type(inner) is fields["scaffold"].default_factory:
             flags = type(core).axon_flags  # type: ignore[union-attr]
             return name + "^" if flags and all(getattr(core, f) for f in flags) else name
-    return type(scaffold).__name__
+    return core.cell if isinstance(core, RecurrenceCoreConfig) else type(scaffold).__name__
 
 
 def place_of(node: Node) -> str:

@@ -20,6 +20,7 @@ from .spec.cells import (
     sLSTMCellConfig,
     with_inner,
 )
+from .spec.cores import RecurrenceCoreConfig
 from .spec.scaffolds import PassThroughScaffoldConfig
 
 BUILT_IN: dict[str, Any] = {
@@ -47,14 +48,16 @@ class TokenInfo:
 
     @property
     def summary(self) -> str:
-        """`PostUpGated(AxonCore)` and the flags that a caret sets."""
+        """`PostUpGated(AxonCore)` and the flags that a caret sets, or the recurrence that it runs."""
         inner = inner_scaffold(self.config)
         core = getattr(inner, "core", None)
         text = type(inner).__name__.removesuffix("ScaffoldConfig")
         if core is None:
             return text
-        flags = [f for f in getattr(core, "axon_flags", ()) if getattr(core, f)]
-        return f"{text}({type(core).__name__.removesuffix('Config')}{''.join(f', {f}=true' for f in flags)})"
+        marks = [f"{f}=true" for f in getattr(core, "axon_flags", ()) if getattr(core, f)]
+        if isinstance(core, RecurrenceCoreConfig):
+            marks = [f"cell={core.cell}"]
+        return f"{text}({', '.join([type(core).__name__.removesuffix('Config'), *marks])})"
 
 
 class Registry:

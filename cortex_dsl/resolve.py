@@ -201,7 +201,10 @@ class _Resolver:
         for problem in check_core(core, width):
             sound = False
             notes = _about_factor(problem, at.factor, d_hidden, width)
-            self.complain(problem.code, at, problem.text, problem.label, notes=notes)
+            value = value_place(core, problem.option) if problem.option else None
+            fix = Fix(value, problem.right) if value and problem.right else None
+            where = replace(at, span=value or at.span)
+            self.complain(problem.code, where, problem.text, problem.label, notes=notes, help=problem.help, fix=fix)
         changes: dict[str, Any] = {"hidden_size": width}
         if isinstance(core, AxonCoreConfig) and core.out_dim is None:
             changes["out_dim"] = width

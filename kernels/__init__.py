@@ -1,10 +1,22 @@
 """What generated code calls: one folder an op, each with its reference. Imports torch, and nothing of ours outside."""
 
+from .adapter import per_row, routed_adapter, routed_adapter_reference, routed_weight
 from .agalite import agalite, agalite_reference, agalite_step
 from .conv import causal_conv, causal_conv_reference, causal_conv_step
+from .dropout import (
+    dropout,
+    dropout_factors,
+    dropout_factors_reference,
+    dropout_keys,
+    dropout_keys_reference,
+    dropout_keys_step,
+    dropout_reference,
+)
+from .foreign import foreign
 from .head_linear import head_linear
+from .lanes import enter_lane, lanes, leave_lanes
 from .lstm import lstm_projected, lstm_projected_step
-from .mixing import column_mix, mask_experts, prior, softmax
+from .mixing import column_mix, contract, mask_experts, prior, softmax
 from .mlstm import mlstm, mlstm_reference, mlstm_step
 from .norm import head_norm, rms_norm
 from .pack import lay_out, pack
@@ -30,9 +42,21 @@ __all__ = [
     "causal_conv_reference",
     "causal_conv_step",
     "column_mix",
+    "contract",
+    "dropout",
+    "dropout_factors",
+    "dropout_factors_reference",
+    "dropout_keys",
+    "dropout_keys_reference",
+    "dropout_keys_step",
+    "dropout_reference",
+    "enter_lane",
+    "foreign",
     "head_linear",
     "head_norm",
+    "lanes",
     "lay_out",
+    "leave_lanes",
     "lstm_projected",
     "lstm_projected_step",
     "mask_experts",
@@ -40,9 +64,13 @@ __all__ = [
     "mlstm_reference",
     "mlstm_step",
     "pack",
+    "per_row",
     "prior",
     "relative_positions",
     "rms_norm",
+    "routed_adapter",
+    "routed_adapter_reference",
+    "routed_weight",
     "rtu_attach",
     "rtu_attach_step",
     "rtu_traces",

@@ -25,7 +25,7 @@ def pack(*tensors: Tensor) -> Tensor:
         return tensors[0]
     if torch.compiler.is_compiling() or not _back_to_back(tensors):
         return torch.cat(tensors)
-    return _Packed.apply(*tensors)
+    return _Packed.apply(*tensors) if torch.is_grad_enabled() else _joined(tensors)
 
 
 def lay_out(parameters: Sequence[Parameter]) -> None:
@@ -46,13 +46,18 @@ class _Packed(torch.autograd.Function):
     def forward(ctx: Any, *tensors: Tensor) -> Tensor:
         # The view shares the version counter of the first tensor alone; saving all lets autograd check every one.
         ctx.save_for_backward(*tensors)
-        first = tensors[0].detach()
-        rows = sum(t.shape[0] for t in tensors)
-        return first.as_strided((rows, *first.shape[1:]), first.stride(), first.storage_offset())
+        return _joined(tensors)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         return grad.split([t.shape[0] for t in ctx.saved_tensors])
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    """The memory of tensors that lie back to back, as one tensor."""
+    first = tensors[0].detach()
+    rows = sum(t.shape[0] for t in tensors)
+    return first.as_strided((rows, *first.shape[1:]), first.stride(), first.storage_offset())
 
 
 def _back_to_back(tensors: Sequence[Tensor]) -> bool:
@@ -60,12 +65,12 @@ def _back_to_back(tensors: Sequence[Tensor]) -> bool:
     first = tensors[0]
     if any(type(t) not in (Tensor, Parameter) for t in tensors) or torch._C._are_functorch_transforms_active():
         return False
-    storage, offset = first.untyped_storage().data_ptr(), first.storage_offset()
+    # Between the first and the last, which share a storage, there is no memory of another.
+    if tensors[-1].untyped_storage().data_ptr() != first.untyped_storage().data_ptr():
+        return False
+    dtype, tail, size, place = first.dtype, first.shape[1:], first.element_size(), first.data_ptr()
     for t in tensors:
-        same_kind = t.dtype == first.dtype and t.device == first.device and t.shape[1:] == first.shape[1:]
-        if not (same_kind and t.is_contiguous()) or t.storage_offset() != offset:
+        if t.data_ptr() != place or t.dtype != dtype or t.shape[1:] != tail or not t.is_contiguous():
             return False
-        if t.untyped_storage().data_ptr() != storage:
-            return False
-        offset += t.numel()
+        place += t.numel() * size
     return True

@@ -8,7 +8,7 @@ import torch
 
 from ..compiler import build
 from ..compiler.alone import as_stack
-from ..cortex_dsl import parse
+from ..cortex_dsl import CortexStackConfig, parse
 from ..cortex_dsl.spec import Node
 from .backends import effective_backend
 from .loader import store
@@ -31,15 +31,29 @@ def compile(
     """
     config = parse(pattern, d_hidden=d_hidden) if isinstance(pattern, str) else pattern
     spec, part = as_stack(config, d_hidden)
-    chosen = as_dtype(dtype) if dtype is not None else torch.get_default_dtype()
-    artifact = build(
+    return compile_spec(
         spec,
-        backend=effective_backend(backend),
-        dtype=str(chosen).removeprefix("torch."),
-        pattern=pattern if isinstance(pattern, str) else None,
         part=part,
+        pattern=pattern if isinstance(pattern, str) else None,
+        backend=effective_backend(backend),
+        dtype=as_dtype(dtype) if dtype is not None else torch.get_default_dtype(),
+        device=device,
     )
-    return CompiledStack(store(artifact), dtype=chosen, device=device)
+
+
+def compile_spec(
+    spec: CortexStackConfig,
+    *,
+    part: str,
+    pattern: str | None,
+    backend: str,
+    dtype: torch.dtype,
+    device: torch.device | str | None,
+) -> CompiledStack:
+    """The module of a spec, or of the one ``part`` that it holds, for a backend that runs here."""
+    name = str(dtype).removeprefix("torch.")
+    artifact = build(spec, backend=backend, dtype=name, pattern=pattern, part=part)
+    return CompiledStack(store(artifact), dtype=dtype, device=device)
 
 
 def load(

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from ..kernels.foreign import CortexPartError
 from ..kernels.warnings import CortexWarning
 
-__all__ = ["CortexInputError", "CortexLoadError", "CortexStateError", "CortexWarning"]
+__all__ = [
+    "CortexCheckpointError",
+    "CortexInputError",
+    "CortexLoadError",
+    "CortexPartError",
+    "CortexStateError",
+    "CortexWarning",
+]
 
 
 class CortexInputError(ValueError):
@@ -17,3 +25,7 @@ class CortexStateError(ValueError):
 
 class CortexLoadError(RuntimeError):
     """A folder that is not a compiled package, or was written by another version."""
+
+
+class CortexCheckpointError(RuntimeError):
+    """A file that is no checkpoint, or one that does not fit the stack it is loaded into."""

@@ -1,8 +1,7 @@
 """Generated code as Python modules: a folder of files, imported once under a name made of its content hash.
 
-In-memory compiles go to the user's cache folder (``CORTEXC_CACHE_DIR``, else the platform's), readable by its owner
-only,
-written to a temporary place and renamed. Real files keep tracebacks, debuggers and Triton's source reading useful.
+In-memory compiles go to the user's cache folder (`cache.py`), readable by its owner only, written to a
+temporary place and renamed. Real files keep tracebacks, debuggers and Triton's source reading useful.
 """
 
 from __future__ import annotations
@@ -18,32 +17,25 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..compiler.artifact import FORMAT, MANIFEST, Artifact, content_hash, is_package
+from ..cache import cache_dir, code_dir
+from ..compiler.artifact import FORMAT, MANIFEST, Artifact, content_hash, holds, is_package
 from ..compiler.layout import LAYOUT
 from .errors import CortexLoadError, CortexWarning
+from .owners import import_owners
+
+__all__ = ["cache_dir", "load_code", "read_package", "store"]
 
 SPEC = "spec.json"
 MODULE = "module.py"
 KEYS = ("pattern", "code", "backend", "part", "dtype", "d_hidden")  # what the runtime reads of a manifest
 
 
-def cache_dir() -> Path:
-    """Where in-memory compiles keep their files."""
-    chosen = os.environ.get("CORTEXC_CACHE_DIR")
-    if chosen:
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME") or (
-        os.environ.get("LOCALAPPDATA") if os.name == "nt" else str(Path.home() / ".cache")
-    )
-    return Path(base or tempfile.gettempdir()) / "cortexc"
-
-
 def store(artifact: Artifact) -> Path:
     """The cache folder that holds this artifact, written if it is not there or was changed."""
-    root = cache_dir() / "code"
+    root = code_dir()
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     target = root / artifact.hash
-    if _holds(target, artifact):
+    if holds(target, artifact):
         return target
     staged = Path(tempfile.mkdtemp(prefix=f".{artifact.hash}-", dir=root))  # mkdtemp is owner-only
     try:
@@ -51,27 +43,15 @@ def store(artifact: Artifact) -> Path:
             (staged / path).parent.mkdir(parents=True, exist_ok=True)
             (staged / path).write_text(text, encoding="utf-8")
         # Looked at again: another process may have been faster, and may be reading what it wrote.
-        if target.exists() and not _holds(target, artifact):
+        if target.exists() and not holds(target, artifact):
             shutil.rmtree(target, ignore_errors=True)
         os.rename(staged, target)
     except OSError:
-        if not _holds(target, artifact):
+        if not holds(target, artifact):
             raise
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return target
-
-
-def _holds(folder: Path, artifact: Artifact) -> bool:
-    """Whether a cached package is whole: every text as it was written (a manifest may name another Python)."""
-    try:
-        return is_package(folder) and all(
-            (folder / path).read_text(encoding="utf-8") == text
-            for path, text in artifact.files.items()
-            if path != MANIFEST
-        )
-    except (OSError, ValueError):
-        return False
 
 
 def read_package(folder: Path) -> dict[str, Any]:
@@ -101,6 +81,7 @@ def read_package(folder: Path) -> dict[str, Any]:
         layout = json.loads((folder / LAYOUT).read_text(encoding="utf-8"))
     except ValueError as problem:
         raise CortexLoadError(f"{folder / LAYOUT} is damaged ({problem}); compile the package again") from problem
+    import_owners(layout.get("owners", ()))
     return {"manifest": manifest, "layout": layout, "spec": (folder / SPEC).read_text(encoding="utf-8")}
 
 

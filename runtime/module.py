@@ -17,11 +17,12 @@ from ..compiler import Report, build
 from ..compiler.alone import part_of
 from ..compiler.report import report_from_json
 from ..cortex_dsl import CortexStackConfig
+from .adapters import TrunkScale, adapter_of, check_routes
 from .backends import check_device, effective_backend
 from .checks import check_input, check_resets
 from .errors import CortexInputError
 from .loader import load_code, read_package, store
-from .params import grow, lay_out_packs
+from .params import grow, lay_out_packs, plant
 from .recording import Recorder, enabled
 from .state import Leaves, StateLayout
 from .stepper import Stepper
@@ -65,6 +66,14 @@ class CompiledStack(nn.Module):
         chosen = as_dtype(dtype or package["manifest"]["dtype"])
         target = torch.device(device) if device is not None else torch.get_default_device()
         grow(self, package["layout"], dtype=chosen, device=target)
+        planted = plant(self, package["layout"], backend=wanted, dtype=chosen, device=target)
+        # Modules of users may branch on values: their calls are recorded only if their classes say that they may be.
+        inside = [m for part in planted for m in part.modules()]
+        self.capturable = all(getattr(m, "capturable", True) for m in inside)
+        for m in inside:
+            if isinstance(m, CompiledStack):
+                m.record = not self.capturable  # compiled parts of theirs are recorded with the whole, or by themselves
+        self._scale_trunk(package["layout"])
         if not package["layout"]["params"]:
             self.register_buffer("_empty", torch.empty(0, dtype=chosen, device=target), persistent=False)
         lay_out_packs(self, self._packs)
@@ -80,10 +89,22 @@ class CompiledStack(nn.Module):
         self._spec_json: str = package["spec"]
         self._part: str = manifest["part"]
         self._packs: list[list[str]] = package["layout"]["packs"]
+        self.adapter = adapter_of(package["spec"]) if self._part == "stack" else None
         self.layout = StateLayout(package["layout"]["states"])
+        self.dropout_seed: int | None = None  # with one, the masks of fresh states are always the same
+        self._dropping: list[str] = package["layout"].get("dropout", [])
         self.record = True  # whether calls on a GPU may be recorded as CUDA graphs
         self._recorder = Recorder()
         self._load()
+
+    def _scale_trunk(self, layout: dict[str, Any]) -> None:
+        """What the spec says of how the parameters beside the adapters learn."""
+        names = frozenset(p["path"] for p in layout["params"] if p.get("adapter"))
+        self._trunk = TrunkScale(self.adapter.trunk_lr_mult if self.adapter else 1.0, names)
+        if self.adapter and self.adapter.freeze_base:
+            for p in self._trunk.trunk(self):
+                p.requires_grad_(False)
+        self._trunk.follow(self)
 
     def _load(self) -> None:
         code: ModuleType = load_code(self._folder)
@@ -101,47 +122,68 @@ class CompiledStack(nn.Module):
         state: Any = None,
         resets: Tensor | None = None,
         *,
+        route_ids: Tensor | None = None,
         flat: bool = False,
         record: bool = True,
     ) -> tuple[Tensor, Any]:
         """Run a sequence ``[B, T, H]`` or a step ``[B, H]``; see the class. Raises CortexInputError, CortexStateError.
 
+        ``route_ids`` int64 ``[B]`` chooses the adapters of each row, in a stack with routed adapters.
         ``flat`` and ``record`` are for engines: a flat state is a tuple of leaves in the order of ``layout``, and
-        nothing
-        is checked."""
+        nothing is checked."""
         if flat:
-            return self.run(x, state, resets, record=record)
+            return self.run(x, state, resets, route_ids, record=record)
         check_input(x, self.d_hidden, self.dtype, self.device)
         mask = check_resets(resets, x)
-        y, after = self.run(x, self.leaves(x, state), mask)
+        routes = check_routes(route_ids, x, self.adapter)
+        if not torch.compiler.is_compiling():
+            self._trunk.follow(self)
+        y, after = self.run(x, self.leaves(x, state), mask, routes)
         return y, self.layout.pack(after, x.shape[0])
 
     def leaves(self, x: Tensor, state: TensorDict | None) -> Leaves:
         """The leaves of a state that goes with ``x``, or fresh ones for None and an empty TensorDict."""
         if state is None or (isinstance(state, TensorDict) and state.is_empty()):
-            return self.layout.initial(x.shape[0], x.device, x.dtype)
+            return self.fresh(x.shape[0], x.device, x.dtype)
         return self.layout.unpack(state, x.shape[0], x.device, x.dtype)
 
-    def step(
-        self, x: Tensor, state: TensorDict | None = None, *, resets: Tensor | None = None
-    ) -> tuple[Tensor, TensorDict]:
-        """One step: ``x [B, H]``, ``resets [B]``."""
-        check_input(x, self.d_hidden, self.dtype, self.device, step=True)
-        return self(x, state, resets=resets)
+    def fresh(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> Leaves:
+        """The leaves of a fresh state; rows with dropout get masks of their own (docs/dropout.md)."""
+        return self.layout.initial(batch, device, dtype, self.dropout_seed)
 
-    def run(self, x: Tensor, leaves: Leaves, mask: Tensor | None, *, record: bool = True) -> tuple[Tensor, Leaves]:
+    def modes(self) -> tuple[bool, ...]:
+        """Whether the stack is in training mode, and each part with dropout: what a recorded call depends on, beside
+        its operands."""
+        return (self.training, *(self.get_submodule(path).training for path in self._dropping))
+
+    def step(
+        self,
+        x: Tensor,
+        state: TensorDict | None = None,
+        *,
+        resets: Tensor | None = None,
+        route_ids: Tensor | None = None,
+    ) -> tuple[Tensor, TensorDict]:
+        """One step: ``x [B, H]``, ``resets [B]``, ``route_ids [B]``."""
+        check_input(x, self.d_hidden, self.dtype, self.device, step=True)
+        return self(x, state, resets=resets, route_ids=route_ids)
+
+    def run(
+        self, x: Tensor, leaves: Leaves, mask: Tensor | None, routes: Tensor | None = None, *, record: bool = True
+    ) -> tuple[Tensor, Leaves]:
         """The contract on flat, checked operands: what :meth:`forward` does between its conversions."""
-        if record and self.record and self.backend in RECORDED and enabled(x):
-            recording = self._recorder.find(self, x, leaves, mask)
+        if record and self.record and self.capturable and self.backend in RECORDED and enabled(x):
+            recording = self._recorder.find(self, x, leaves, mask, routes)
             if recording is not None:
-                return recording(self, x, leaves, mask)
+                return recording(self._recorder.params, x, leaves, mask, routes)
         if mask is not None and x.device.type == "cpu" and not torch.compiler.is_compiling() and not mask.any():
             mask = None  # an all-false mask costs nothing; on a GPU looking at it would make the host wait
+        rest = (routes,) if self.adapter else ()  # generated code takes routes only if it has adapters
         if x.dim() == 3:
-            return self._sequence(self, x, leaves, mask)
+            return self._sequence(self, x, leaves, mask, *rest)
         if self._step is not None:
-            return self._step(self, x, leaves, mask)
-        y, after = self._sequence(self, x[:, None], leaves, None if mask is None else mask[:, None])
+            return self._step(self, x, leaves, mask, *rest)
+        y, after = self._sequence(self, x[:, None], leaves, None if mask is None else mask[:, None], *rest)
         return y[:, 0], after
 
     def stepper(self, batch: int) -> Stepper:
@@ -152,7 +194,7 @@ class CompiledStack(nn.Module):
         self, batch: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> TensorDict:
         """A fresh state of ``batch`` rows with every leaf present, on the device and in the dtype of the parameters."""
-        leaves = self.layout.initial(batch, device or self.device, dtype or self.dtype)
+        leaves = self.fresh(batch, device or self.device, dtype or self.dtype)
         return self.layout.pack(leaves, batch)
 
     def reset_state(self, state: TensorDict, mask: Tensor) -> TensorDict:
@@ -201,6 +243,7 @@ class CompiledStack(nn.Module):
         """Moving or casting gives every parameter storage of its own; put packed ones side by side again."""
         super()._apply(fn, recurse)
         lay_out_packs(self, self._packs)
+        self._trunk.follow(self)
         self.epoch += 1
         return self
 
@@ -212,6 +255,7 @@ class CompiledStack(nn.Module):
         super().__setstate__(state)
         self._recorder = Recorder()
         self._load()
+        self._trunk.follow(self)
 
 
 def compile_layers(code: ModuleType) -> None:

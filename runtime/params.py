@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from ..compiler.library import foreign
+from ..cortex_dsl.spec import kinds
 from ..kernels.pack import lay_out
 from .init import start
 
@@ -25,6 +28,8 @@ def grow(root: nn.Module, layout: dict[str, Any], *, dtype: torch.dtype, device:
     for scope in layout["scopes"]:
         _descend(root, scope.split("."))
     for p in layout["params"]:
+        if p["init"] == foreign.RULE:
+            continue
         *scopes, leaf = p["path"].split(".")
         owner = _descend(root, scopes)
         kind = torch.int64 if p.get("dtype") == "i64" else dtype
@@ -34,6 +39,23 @@ def grow(root: nn.Module, layout: dict[str, Any], *, dtype: torch.dtype, device:
             owner.register_parameter(leaf, nn.Parameter(tensor))
         else:
             owner.register_buffer(leaf, tensor)
+
+
+def plant(
+    root: nn.Module, layout: dict[str, Any], *, backend: str, dtype: torch.dtype, device: torch.device | str
+) -> list[nn.Module]:
+    """Make the modules of users that the layout names, hang them at their paths, and return them."""
+    planted = []
+    for entry in layout.get("foreign", ()):
+        *scopes, leaf = entry["path"].split(".")
+        _descend(root, (*scopes, leaf))  # so that numbers become lists
+        config = kinds(entry["family"])[json.loads(entry["config"])["kind"]].model_validate_json(entry["config"])
+        part = foreign.find(config)
+        assert part is not None  # the package was read, and reading it imports what it needs
+        module = part.make(config, entry["width"], backend=backend, dtype=dtype, device=device)
+        _descend(root, scopes)._modules[leaf] = module
+        planted.append(module)
+    return planted
 
 
 def _descend(root: nn.Module, scopes: Sequence[str]) -> nn.Module:

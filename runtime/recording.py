@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ..kernels import lanes
+from .sites import Sites
 from .state import Leaves
 
 if TYPE_CHECKING:
@@ -49,15 +51,30 @@ class Recorder:
     def __init__(self) -> None:
         self._seen: dict[Hashable, int] = {}
         self._recordings: dict[Hashable, Recording] = {}
+        self._sites: Sites | None = None
+        self.params: list[Tensor] = []  # of the stack, as `find` saw them
 
-    def find(self, stack: CompiledStack, x: Tensor, leaves: Leaves, mask: Tensor | None) -> Recording | None:
+    def _look(self, stack: CompiledStack) -> list[Tensor]:
+        """The buffers of the stack; its parameters are in `params`."""
+        found = self._sites.tensors() if self._sites is not None else None
+        if found is None:
+            self._sites = Sites(stack)
+            found = self._sites.tensors()
+            assert found is not None
+        self.params, buffers = found
+        return buffers
+
+    def find(
+        self, stack: CompiledStack, x: Tensor, leaves: Leaves, mask: Tensor | None, routes: Tensor | None
+    ) -> Recording | None:
         """A recording that this call may use; makes one when the kind of call has come often enough."""
-        if any(type(p) is not nn.Parameter for p in stack.parameters()):
+        buffers = self._look(stack)
+        if any(type(p) is not nn.Parameter for p in self.params):
             return None  # sharded or wrapped parameters have no memory of their own to record
-        key = _kind_of_call(x, leaves, mask)
+        key = (*_kind_of_call(x, leaves, mask), routes is None, *stack.modes())
         found = self._recordings.get(key)
         if found is not None:
-            if found.addresses != _addresses(stack):
+            if found.addresses != _addresses((*self.params, *buffers)):
                 del self._recordings[key]  # parameters were moved, replaced or frozen since
                 return None
             return None if found.busy() else found
@@ -67,11 +84,11 @@ class Recorder:
         # Its buffers outlive this call, whatever mode the call is in. Leaving inference mode switches gradients on.
         grad = torch.is_grad_enabled()
         with torch.inference_mode(False), torch.set_grad_enabled(grad):
-            self._recordings[key] = made = Recording(stack, x, leaves, mask)
+            self._recordings[key] = made = Recording(stack, x, leaves, mask, routes)
         return made
 
 
-def _kind_of_call(x: Tensor, leaves: Leaves, mask: Tensor | None) -> Hashable:
+def _kind_of_call(x: Tensor, leaves: Leaves, mask: Tensor | None) -> tuple[Hashable, ...]:
     return (
         x.shape,
         x.dtype,
@@ -87,8 +104,8 @@ def _kind_of_call(x: Tensor, leaves: Leaves, mask: Tensor | None) -> Hashable:
     )
 
 
-def _addresses(stack: CompiledStack) -> tuple[tuple[int, bool], ...]:
-    return tuple((t.data_ptr(), t.requires_grad) for t in (*stack.parameters(), *stack.buffers()))
+def _addresses(tensors: Sequence[Tensor]) -> list[tuple[int, bool]]:
+    return [(t.data_ptr(), t.requires_grad) for t in tensors]
 
 
 class _Ticket:
@@ -101,12 +118,15 @@ class _Ticket:
 class Recording:
     """One kind of call, recorded. ``__call__`` replays it."""
 
-    def __init__(self, stack: CompiledStack, x: Tensor, leaves: Leaves, mask: Tensor | None) -> None:
-        self.addresses = _addresses(stack)
+    def __init__(
+        self, stack: CompiledStack, x: Tensor, leaves: Leaves, mask: Tensor | None, routes: Tensor | None
+    ) -> None:
+        self.addresses = _addresses((*stack.parameters(), *stack.buffers()))
         self.grad = torch.is_grad_enabled()
         self._ticket: weakref.ref[_Ticket] | None = None
         self.x = x.detach().clone().requires_grad_(x.requires_grad)
         self.mask = None if mask is None else mask.clone()
+        self.routes = None if routes is None else routes.clone()
         self.leaves = tuple(leaf.detach().clone().requires_grad_(leaf.requires_grad) for leaf in leaves)
         named = {n: p for n, p in stack.named_parameters() if p.requires_grad}
         # Aliases of the same memory: an earlier backward may have tied the parameters themselves to another stream.
@@ -114,12 +134,17 @@ class Recording:
 
         def run() -> tuple[Tensor, ...]:
             args = (self.x, self.leaves, self.mask)
-            y, after = torch.func.functional_call(stack, self.params, args, {"flat": True, "record": False})
+            how = {"flat": True, "record": False, "route_ids": self.routes}
+            y, after = torch.func.functional_call(stack, self.params, args, how)
             return (y, *after)
 
         self._record(run)
 
     def _record(self, run: Callable[[], tuple[Tensor, ...]]) -> None:
+        with lanes(self.x.device):
+            self._capture(run)
+
+    def _capture(self, run: Callable[[], tuple[Tensor, ...]]) -> None:
         self.inputs = [t for t in (self.x, *self.leaves, *self.params.values()) if t.requires_grad] if self.grad else []
         side = torch.cuda.Stream(self.x.device)
         side.wait_stream(torch.cuda.current_stream(self.x.device))
@@ -155,21 +180,26 @@ class Recording:
         ticket = self._ticket() if self._ticket is not None else None
         return ticket is not None and not ticket.done
 
-    def __call__(self, stack: CompiledStack, x: Tensor, leaves: Leaves, mask: Tensor | None) -> tuple[Tensor, Leaves]:
+    def __call__(
+        self, params: Sequence[Tensor], x: Tensor, leaves: Leaves, mask: Tensor | None, routes: Tensor | None
+    ) -> tuple[Tensor, Leaves]:
+        """Replay for the stack whose parameters these are."""
         if not self._wanted:
-            y, *after = self.replay(x, leaves, mask)
+            y, *after = self.replay(x, leaves, mask, routes)
             return y, tuple(after)
         # Only what requires grad goes through autograd by name; the rest is copied inside.
-        params = [p for p in stack.parameters() if p.requires_grad]
-        y, *after = _Replay.apply(self, mask, len(leaves), x, *leaves, *params)
+        wanted = [p for p in params if p.requires_grad]
+        y, *after = _Replay.apply(self, mask, routes, len(leaves), x, *leaves, *wanted)
         return y, tuple(after)
 
     @torch.no_grad()
-    def replay(self, x: Tensor, leaves: Leaves, mask: Tensor | None) -> tuple[Tensor, ...]:
+    def replay(self, x: Tensor, leaves: Leaves, mask: Tensor | None, routes: Tensor | None) -> tuple[Tensor, ...]:
         self.x.copy_(x)
         copy_all(self.leaves, leaves)
         if self.mask is not None and mask is not None:
             self.mask.copy_(mask)
+        if self.routes is not None and routes is not None:
+            self.routes.copy_(routes)
         self.forward.replay()
         return clone_all(self.outs)
 
@@ -224,9 +254,15 @@ class _Replay(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, recording: Recording, mask: Tensor | None, count: int, x: Tensor, *tensors: Tensor
+        ctx: Any,
+        recording: Recording,
+        mask: Tensor | None,
+        routes: Tensor | None,
+        count: int,
+        x: Tensor,
+        *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
-        outs = recording.replay(x, tensors[:count], mask)
+        outs = recording.replay(x, tensors[:count], mask, routes)
         ctx.recording, ctx.ticket = recording, recording.issue()
         ctx.needs = [t.requires_grad for t in (x, *tensors)]
         ctx.set_materialize_grads(False)
@@ -243,4 +279,4 @@ class _Replay(torch.autograd.Function):
             )
         found = iter(ctx.recording.replay_backward(grads))
         ctx.ticket.done = True
-        return None, None, None, *(next(found) if need else None for need in ctx.needs)
+        return None, None, None, None, *(next(found) if need else None for need in ctx.needs)

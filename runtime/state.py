@@ -12,13 +12,15 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
+from ..kernels.dropout import births, ended
 from .errors import CortexStateError
 
 Leaves = tuple[Tensor, ...]
 
 
 class StateLayout:
-    """Where every leaf stands and how it starts. Knows nothing of what the leaves mean."""
+    """Where every leaf stands and how it starts. Knows nothing of what the leaves mean, but that a leaf of kind
+    "episode" starts with a birth of each row's own, and that a reset leads to the next episode (kernels/dropout)."""
 
     def __init__(self, states: Sequence[dict[str, Any]]) -> None:
         self.paths = [tuple(s["path"]) for s in states]
@@ -32,18 +34,23 @@ class StateLayout:
                 level = level.setdefault(key, {})
             level[path[-1]] = index
 
-    def initial(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> Leaves:
-        """Fresh leaves ``[batch, …]``. Accumulators are float32, or float64 for a float64 model; counters int64."""
+    def initial(
+        self, batch: int, device: torch.device | str, dtype: torch.dtype, dropout_seed: int | None = None
+    ) -> Leaves:
+        """Fresh leaves ``[batch, …]``. Accumulators are float32, or float64 for a float64 model; counters int64. The
+        births of rows are drawn from torch's generator, or follow from ``dropout_seed``."""
         return tuple(
-            torch.full((batch, *shape), start, device=device, dtype=self._dtype(kind, dtype))
-            for shape, kind, start in zip(self.shapes, self.kinds, self.starts, strict=True)
+            births(batch, index, dropout_seed, device)
+            if kind == "episode"
+            else torch.full((batch, *shape), start, device=device, dtype=self._dtype(kind, dtype))
+            for index, (shape, kind, start) in enumerate(zip(self.shapes, self.kinds, self.starts, strict=True))
         )
 
     @staticmethod
     def _dtype(kind: str, dtype: torch.dtype) -> torch.dtype:
         if kind == "acc":
             return torch.float64 if dtype == torch.float64 else torch.float32
-        return {"i64": torch.int64, "bool": torch.bool}.get(kind, dtype)
+        return {"i64": torch.int64, "episode": torch.int64, "bool": torch.bool}.get(kind, dtype)
 
     def pack(self, leaves: Leaves, batch: int) -> TensorDict:
         """Leaves -> nested TensorDict with ``batch_size [batch]``."""
@@ -117,8 +124,12 @@ class StateLayout:
         return ""
 
     def reset(self, leaves: Leaves, mask: Tensor) -> Leaves:
-        """The starting value in every row where ``mask [B]`` is true."""
+        """What a reset makes of every row where ``mask [B]`` is true: the starting value, or the next episode."""
         return tuple(
-            torch.where(mask.view(-1, *[1] * (leaf.dim() - 1)), leaf.new_full((), start), leaf)
-            for leaf, start in zip(leaves, self.starts, strict=True)
+            torch.where(
+                mask.view(-1, *[1] * (leaf.dim() - 1)),
+                ended(leaf) if kind == "episode" else leaf.new_full((), start),
+                leaf,
+            )
+            for leaf, kind, start in zip(leaves, self.kinds, self.starts, strict=True)
         )

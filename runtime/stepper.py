@@ -13,6 +13,8 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
+from ..kernels import lanes
+from .adapters import check_routes
 from .checks import check_input, check_resets
 from .errors import CortexInputError
 from .recording import copy_all
@@ -36,6 +38,7 @@ class Stepper:
         self.stack, self.batch = stack, batch
         self._graph: torch.cuda.CUDAGraph | None = None
         self._epoch = -1
+        self._routed = stack.adapter is not None
         self._prepare()
 
     def _prepare(self) -> None:
@@ -43,10 +46,13 @@ class Stepper:
         self._epoch = self.stack.epoch
         self._x = torch.zeros(self.batch, self.stack.d_hidden, device=device, dtype=dtype)
         self._mask = torch.zeros(self.batch, dtype=torch.bool, device=device)
-        self._leaves = self.stack.layout.initial(self.batch, device, dtype)
+        self._routes = torch.zeros(self.batch, dtype=torch.int64, device=device) if self._routed else None
+        self._leaves = self.stack.fresh(self.batch, device, dtype)
+        self._modes = self.stack.modes()
         self._graph = None
-        if device.type == "cuda":
-            self._capture()
+        if device.type == "cuda" and self.stack.capturable:
+            with lanes(device):
+                self._capture()
 
     def _capture(self) -> None:
         start = [leaf.clone() for leaf in self._leaves]
@@ -65,18 +71,21 @@ class Stepper:
     @torch.no_grad()
     def _advance(self) -> None:
         """One step from the buffers into the buffers."""
-        self._y, after = self.stack.run(self._x, self._leaves, self._mask, record=False)
+        self._y, after = self.stack.run(self._x, self._leaves, self._mask, self._routes, record=False)
         copy_all(self._leaves, after)
 
     @torch.no_grad()
-    def __call__(self, x: Tensor, *, resets: Tensor | None = None) -> Tensor:
-        """One step of every row: ``x [B, H]``, ``resets [B]``; returns ``y [B, H]``."""
+    def __call__(self, x: Tensor, *, resets: Tensor | None = None, route_ids: Tensor | None = None) -> Tensor:
+        """One step of every row: ``x [B, H]``, ``resets [B]``, ``route_ids [B]``; returns ``y [B, H]``."""
         check_input(x, self.stack.d_hidden, self.stack.dtype, self.stack.device, step=True)
         if x.shape[0] != self.batch:
             raise CortexInputError(f"x has {x.shape[0]} rows, this stepper was made for {self.batch}")
         mask = check_resets(resets, x)
-        self._follow()
+        routes = check_routes(route_ids, x, self.stack.adapter)
+        self._follow(routed=routes is not None)
         self._x.copy_(x)
+        if self._routes is not None and routes is not None:
+            self._routes.copy_(routes)
         if mask is None:
             self._mask.zero_()
         else:
@@ -87,10 +96,12 @@ class Stepper:
             self._graph.replay()
         return self._y
 
-    def _follow(self) -> None:
-        """New buffers, and the carried state moved into them, if the stack was moved or cast since."""
-        if self._epoch != self.stack.epoch:
-            held = self._leaves
+    def _follow(self, *, routed: bool | None = None) -> None:
+        """New buffers, and the carried state moved into them, if the stack was moved or cast since, if the mode
+        (training or eval) changed, or if calls begin or cease to have routes."""
+        routed = self._routed if routed is None else routed
+        if self._epoch != self.stack.epoch or self._routed != routed or self._modes != self.stack.modes():
+            held, self._routed = self._leaves, routed
             self._prepare()
             for leaf, value in zip(self._leaves, held, strict=True):
                 leaf.copy_(value)

@@ -1,7 +1,7 @@
 """One graph -> one Python function of straight-line torch.
 
 ``def column_axms(p, x, state, resets)``: ``p`` is the layer's nn.Module, ``state`` the tuple of its leaves; it
-returns the output and the tuple of next leaves.
+returns the output and the tuple of next leaves. With routed adapters there is one more argument, ``routes``.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from ..ops import OPS
 from ..ops.temporal import recurrence_targets
 from .wrap import LIMIT, wrap
 
+MANY = ("split", "enter_lane", "leave_lanes")  # ops that return a tuple, also of one
+
 
 def emit_function(graph: Graph, reserved: frozenset[str] = frozenset()) -> list[str]:
     """The lines of the function. Nodes of one part stand together under a comment with its place in the pattern.
     ``reserved`` are names of the module (imports) which no local may hide."""
     experts = sorted({int(p.path.split(".")[1]) for p in graph.params if p.path.startswith("experts.")})
     names = _local_names(graph, reserved | {f"e{e}" for e in experts})
-    lines = [f"def {graph.name}(p, x, state, resets):"]
+    lines = [f"def {graph.name}({parameters(graph)}):"]
     if graph.states:
         lines += wrap(f"{_tuple([names[s.name] for s in graph.states])} = state")
     lines += [f"    e{e} = p.experts[{e}]" for e in experts]
@@ -36,6 +38,11 @@ def emit_function(graph: Graph, reserved: frozenset[str] = frozenset()) -> list[
     return lines
 
 
+def parameters(graph: Graph) -> str:
+    """What the function of a graph takes."""
+    return ", ".join(("p", "x", "state", "resets", *(v.name[1:] for v in graph.inputs[2:])))
+
+
 def _statement(node: Node, names: dict[str, str]) -> str:
     op = OPS[node.op]
     args = ["None" if i == ABSENT else names[i] for i in node.inputs]
@@ -43,7 +50,7 @@ def _statement(node: Node, names: dict[str, str]) -> str:
     targets = [names[v.name] for v in node.outputs]
     if node.op == "recurrence":
         return f"{recurrence_targets(targets, dict(node.attrs))} = {text}"
-    if node.op == "split" and len(targets) == 1:
+    if node.op in MANY and len(targets) == 1:
         return f"({targets[0]},) = {text}"
     return f"{', '.join(targets)} = {text}"
 
@@ -54,8 +61,8 @@ def _tuple(items: list[str]) -> str:
 
 def _local_names(graph: Graph, reserved: frozenset[str] | set[str]) -> dict[str, str]:
     """Python names: parameters by attribute access on ``p``, states by their last word, values by their hint."""
-    names = {"%x": "x", "%resets": "resets"}
-    taken = {"x", "resets", "p", "state", "F", "torch", *reserved, *keyword.kwlist}
+    names = {v.name: v.name[1:] for v in graph.inputs}
+    taken = {*names.values(), "p", "state", "F", "torch", *reserved, *keyword.kwlist}
 
     def fresh(wanted: str) -> str:
         base = re.sub(r"\W", "_", wanted) or "v"

@@ -8,7 +8,7 @@ from itertools import groupby
 from ..ir import Graph, Node, Program
 from ..ops import OPS
 from ..regions import Region, region_of
-from .function import emit_function
+from .function import emit_function, parameters
 
 
 def emit_program(header: str, programs: dict[str, Program]) -> str:
@@ -63,9 +63,10 @@ def _entry(program: Program) -> list[str]:
     suffix = "" if name == "sequence" else "_step"
     shape = "[B, T, H]" if name == "sequence" else "[B, H]"
     lines = [
-        f"def {name}(p, x, state, resets):",
+        f"def {name}({parameters(program.entry)}):",
         f'    """x {shape}, state a flat tuple -> y, next state."""',
     ]
+    rest = "".join(f", {v.name[1:]}" for v in program.entry.inputs[1:])  # what every layer takes beside its own
     sizes = {g.name: len(g.states) for g in program.layers.values()}
     calls = [n for n in program.entry.nodes if n.op == "call"]
     index, offset, after = 0, 0, []
@@ -79,7 +80,7 @@ def _entry(program: Program) -> list[str]:
         lines += [
             f"    for i in range({index}, {index + count}):",
             f"        s = {start}",
-            f"        x, carried = {graph_name}{suffix}(p.layers[i], x, state[s : s + {size}], resets)",
+            f"        x, carried = {graph_name}{suffix}(p.layers[i], x, state[s : s + {size}]{rest})",
             "        after += carried",
         ]
     if norm := _norm(program.entry):

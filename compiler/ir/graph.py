@@ -45,6 +45,12 @@ class Param:
     type: Type
     init: Init
     trainable: bool = True  # False: a buffer, saved with the weights and never given a gradient
+    adapter: bool = False  # of a routed adapter, beside the trunk
+
+    @property
+    def kind(self) -> str:
+        """ "param", "buffer" or "adapter"."""
+        return "adapter" if self.adapter else "param" if self.trainable else "buffer"
 
     @property
     def name(self) -> str:
@@ -57,7 +63,7 @@ class State:
 
     path: tuple[str, ...]
     type: Type
-    start: int = 0
+    start: int | float = 0
 
     @property
     def name(self) -> str:

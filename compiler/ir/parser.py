@@ -10,7 +10,7 @@ from .types import parse_type
 
 _ATTRS = r'(?: \{(?P<attrs>(?:"(?:[^"\\]|\\.)*"|[^"{}])*)\})?'
 _NODE = re.compile(r"^(?P<outs>.+?) = (?P<op>\w+)\((?P<args>[^)]*)\)" + _ATTRS + r"(?:  # (?P<where>.*))?$")
-_DECL = re.compile(r"^(?P<kind>param|buffer|state) (?P<name>\S+) : (?P<type>\S+) = (?P<init>.+)$")
+_DECL = re.compile(r"^(?P<kind>param|buffer|adapter|state) (?P<name>\S+) : (?P<type>\S+) = (?P<init>.+)$")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\],=]|[^\s\[\],=]+')
 
 
@@ -39,9 +39,9 @@ def parse_graph(text: str) -> Graph:
             elif decl := _DECL.match(line):
                 kind, path, type_ = decl["kind"], decl["name"][1:], parse_type(decl["type"])
                 if kind == "state":
-                    states.append(State(tuple(path.split(".")), type_, int(decl["init"])))
+                    states.append(State(tuple(path.split(".")), type_, _number(decl["init"])))
                 else:
-                    params.append(Param(path, type_, _init(decl["init"]), kind == "param"))
+                    params.append(Param(path, type_, _init(decl["init"]), kind != "buffer", kind == "adapter"))
             elif node := _NODE.match(line):
                 nodes.append(
                     Node(
@@ -96,4 +96,8 @@ def _attr(tokens: list[str], i: int) -> tuple[Attr, int]:
     words: dict[str, Attr] = {"true": True, "false": False, "none": None}
     if token in words:
         return words[token], i + 1
-    return (int(token) if re.fullmatch(r"-?\d+", token) else float(token)), i + 1
+    return _number(token), i + 1
+
+
+def _number(text: str) -> int | float:
+    return int(text) if re.fullmatch(r"-?\d+", text) else float(text)

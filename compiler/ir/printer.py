@@ -15,7 +15,7 @@ def print_graph(graph: Graph) -> str:
     lines = [f"graph {graph.name}"]
     lines += [f"  in {v.name} : {v.type}" for v in graph.inputs]
     for p in graph.params:
-        lines.append(f"  {'param' if p.trainable else 'buffer'} {p.name} : {p.type} = {p.init}")
+        lines.append(f"  {p.kind} {p.name} : {p.type} = {p.init}")
     for s in graph.states:
         lines.append(f"  state {s.name} : {s.type} = {s.start}")
     lines += [f"  {print_node(n)}" for n in graph.nodes]

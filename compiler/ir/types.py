@@ -17,6 +17,7 @@ DTYPES = {
     "acc": "a carried accumulator: float32, or float64 when the model computes in float64",
     "i64": "a counter",
     "bool": "a mask",
+    "episode": "an int64 that counts a row's episodes from a start of its own (kernels/dropout)",
 }
 
 

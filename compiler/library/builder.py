@@ -13,12 +13,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ...cortex_dsl import RoutedAdapterConfig
 from ..ir import B, Graph, Init, Node, Param, State, T, Type, Value
 from ..ir.graph import ABSENT, Attr
 from ..ir.types import Dim
 from ..ops import OPS
 from ..recurrence import Recurrence
+from .adapters import beside, scale_of
 from .cost import step_flops
+from .dropout import drop, drop_factors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,20 +58,30 @@ class _Tape:
     states: dict[str, State] = field(default_factory=dict)
     following: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    episode_keys: dict[tuple[str, ...], Ref] = field(default_factory=dict)  # by scope in the state: dropout.py
 
 
 class Builder:
     """Writes one graph. ``mode`` is "sequence" or "step"; ``plain`` asks parts for the form nearest to their equations
-    (the reference backend), where they otherwise may use an algebraically equal, cheaper one."""
+    (the reference backend), where they otherwise may use an algebraically equal, cheaper one. With an ``adapter`` every
+    linear map gets one, chosen by the row's entry of ``routes``: see :meth:`map`, :meth:`matrix`."""
 
-    def __init__(self, mode: str, width: int, *, plain: bool = False) -> None:
-        self.mode, self.plain = mode, plain
+    def __init__(
+        self, mode: str, width: int, *, plain: bool = False, adapter: RoutedAdapterConfig | None = None
+    ) -> None:
+        self.mode, self.plain, self.adapter = mode, plain, adapter
         self.scope, self.where = "", ""
         self.state_scope: tuple[str, ...] = ()
         self.tape = _Tape()
         self.lead: tuple[Dim, ...] = (B, T) if mode == "sequence" else (B,)
         self.x = Ref("%x", Type("f", (*self.lead, width)), self)
         self.resets = Ref("%resets", Type("bool", self.lead, optional=True), self)
+        self.routes = Ref("%routes", Type("i64", (B,), optional=True), self) if adapter else None
+
+    @property
+    def inputs(self) -> tuple[Ref, ...]:
+        """What the graph takes beside its parameters and its state."""
+        return (self.x, self.resets, *((self.routes,) if self.routes else ()))
 
     @property
     def step(self) -> bool:
@@ -98,7 +111,7 @@ class Builder:
         self.tape.params[p.path] = p
         return Ref(p.name, p.type, self)
 
-    def state(self, name: str, shape: Sequence[int], dtype: str = "acc", start: int = 0) -> Ref:
+    def state(self, name: str, shape: Sequence[int], dtype: str = "acc", start: float = 0) -> Ref:
         """A leaf of the carried state, ``[B, *shape]``; give its next value with :meth:`carry`."""
         s = State((*self.state_scope, name), Type(dtype, (B, *shape)), start)
         if s.name in self.tape.states:
@@ -162,7 +175,70 @@ class Builder:
             if bias
             else None
         )
-        return self.op("linear", x, w, *([b] if b else []), hint=hint or name.rpartition(".")[2])
+        return self.map(x, w, b, hint=hint or name.rpartition(".")[2])
+
+    # -- linear maps: the one way a part applies a weight, so that parts need not know of adapters -------------------
+
+    def map(self, x: Ref, weight: Ref, bias: Ref | None = None, *, hint: str = "linear") -> Ref:
+        """``y[…, O] = x[…, I] · weight[O, I]ᵀ + bias[O]``, and what the row's adapter adds."""
+        y = self.op("linear", x, weight, *([bias] if bias else []), hint=hint)
+        return self._adapted(y, x, weight)
+
+    def head_map(self, x: Ref, *weights: Ref) -> Ref:
+        """Maps of every head to itself, ``[N, D, D]`` each, side by side: ``[…, G, N·D]``."""
+        if self.adapter is None:
+            return self.op("head_linear", x, *weights)
+        each = [self.op("flatten", self.op("head_linear", x, w), join=2, hint=_word(w)) for w in weights]
+        return self.op("stack", *(self._adapted(y, x, w) for y, w in zip(each, weights, strict=True)))
+
+    def matrix(self, weight: Ref, shape: Sequence[int] = (), *, hint: str = "matrix", dropped: bool = False) -> Ref:
+        """A weight ``[…, O, I]`` for an op that applies it by itself, seen as ``shape``. With adapters it is one for
+        each row, ``[B, *shape]`` (of length 1 where a call has no routes). ``dropped``: the same map is applied
+        elsewhere by :meth:`map`, so what its adapter drops there (in the first step's episode) it drops here."""
+        shape = tuple(shape)
+        if self.adapter is None:
+            return self.op("view", weight, shape=shape, hint=hint) if shape else weight
+        pair = self._low_rank(weight)
+        p, site = self.adapter.dropout if dropped else 0.0, _site(weight)
+        factors = drop_factors(self._layer(), weight, (weight.width,), p, site, first=True)
+        return self.op(
+            "routed_weight",
+            weight,
+            *pair,
+            self.routes,
+            *([factors] if factors else []),
+            hint=hint,
+            scale=scale_of(self.adapter),
+            shape=shape or None,
+        )
+
+    def _adapted(self, y: Ref, x: Ref, weight: Ref) -> Ref:
+        """y + scale · B_s A_s dropout(x). What all rows share (positions, keys) becomes one for each, and is not
+        dropped: it belongs to no episode."""
+        if self.adapter is None:
+            return y
+        hint = y.name[1:].partition(".")[0]
+        if B in x.type.shape:
+            x = drop(self._layer(), x, self.adapter.dropout, _site(weight))
+        else:
+            y, x = (self.op("per_row", v, self.x, hint=f"{hint}_rows") for v in (y, x))
+        pair = self._low_rank(weight)
+        return self.op("routed_adapter", y, x, *pair, self.routes, hint=f"{hint}_routed", scale=scale_of(self.adapter))
+
+    def _layer(self) -> Builder:
+        """The layer that this is part of: its adapters share one counter of episodes."""
+        layer = self.at()
+        layer.scope, layer.state_scope = "", ()
+        return layer
+
+    def _low_rank(self, weight: Ref) -> tuple[Ref, Ref]:
+        """The adapter of a weight, ``down`` and ``up``. A weight that is read twice has one."""
+        assert self.adapter is not None
+        pair = beside(weight.name[1:], weight.type, self.adapter)
+        for p in pair:
+            self.tape.params.setdefault(p.path, p)
+        down, up = (Ref(p.name, p.type, self) for p in pair)
+        return down, up
 
     def layer_norm(self, name: str, x: Ref, *, bias: bool = False) -> Ref:
         w = self.param(f"{name}.weight", (x.width,), "constant", 1)
@@ -203,6 +279,8 @@ class Builder:
         """As :meth:`recurrence`, with states that may be any values: returns the outputs and what is to be carried."""
         if len(rec.inputs) == 1:
             x = self.op("unsqueeze", x)
+        if weight is not None and weight.name.startswith("@"):
+            weight = self.matrix(weight)
         outs = self.ops(
             "recurrence",
             x,
@@ -221,6 +299,7 @@ class Builder:
             head_width=int(weight.type.width) if weight else 0,
             pointwise_flops=step_flops(rec),
             impl="auto",
+            **({"own_matrix": True} if weight is not None and B in weight.type.shape else {}),
         )
         return outs[: len(rec.outputs)], outs[len(rec.outputs) :]
 
@@ -229,7 +308,7 @@ class Builder:
         return self.resets if self.step else self.op("segments", self.resets)
 
     def finish(self, name: str, y: Ref) -> Graph:
-        inputs = tuple(Value(r.name, r.type) for r in (self.x, self.resets))
+        inputs = tuple(Value(r.name, r.type) for r in self.inputs)
         states = tuple(self.tape.states.values())
         missing = [s.name for s in states if s.name not in self.tape.following]
         if missing:
@@ -241,4 +320,14 @@ class Builder:
 
 def _last_word(state: Ref, name: str) -> str:
     """What the next value of a state is called: the slot's own word, or the name in the equations."""
-    return state.name.rpartition(".")[2] if state.name.startswith("$") else name
+    return _word(state) if state.name.startswith("$") else name
+
+
+def _site(weight: Ref) -> str:
+    """Where an adapter drops."""
+    return f"adapter of {weight.name[1:]}"
+
+
+def _word(of: Ref) -> str:
+    """The last word of a path."""
+    return of.name[1:].rpartition(".")[2]

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from ...cortex_dsl import span_of, token_of
 from ...cortex_dsl.checks import not_yet as not_yet
 from ...cortex_dsl.spec import Node
+from . import foreign
 from .builder import Builder, Ref
 
 Part = Callable[[Builder, Any, Ref], Ref]
@@ -27,16 +28,23 @@ def part(config: type) -> Callable[[F], F]:
 
 
 def lookup(config: object) -> Part:
+    if foreign.find(config) is not None:
+        return foreign.write
     kind = type(config).__name__
     if kind not in _PARTS:
+        family = getattr(config, "family", "part")
         raise NotImplementedError(
-            f"{kind} has no graph in this version; parts that compile: {', '.join(sorted(_PARTS))}"
+            f"{kind} has no graph in this version; if it is yours, register its module: @register_{family}({kind}). "
+            f"Parts that compile: {', '.join(sorted(_PARTS))}"
         )
     return _PARTS[kind]
 
 
 def class_name(config: object) -> str:
-    """The name a part has in the state: ``AxonCoreConfig`` -> ``AxonCore``."""
+    """The name a part has in the state: ``AxonCoreConfig`` -> ``AxonCore``; for a module of a user its class."""
+    own = foreign.find(config)
+    if own is not None:
+        return own.name
     return type(config).__name__.removesuffix("Config")
 
 

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 
 from ..ir import Type
-from . import linear, mixing, norm, pointwise, shape, temporal
+from . import adapter, dropout, lanes, linear, mixing, norm, pointwise, shape, temporal
 from .table import FAMILIES, Attrs, Op, ShapeError, Types
 
-OPS: dict[str, Op] = {op.name: op for family in (pointwise, linear, norm, shape, mixing, temporal) for op in family.OPS}
+_FILES = (pointwise, linear, adapter, dropout, norm, shape, mixing, temporal, lanes)
+
+OPS: dict[str, Op] = {op.name: op for family in _FILES for op in family.OPS}
 
 
 def shape_rules() -> dict[str, Callable[[Types, Attrs], tuple[Type, ...]]]:

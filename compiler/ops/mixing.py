@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..ir.types import Dim, Type, numel
+from .pointwise import broadcast
 from .table import Attrs, Op, Types, first, need
 
 
@@ -17,8 +18,8 @@ def _einsum(types: Types, attrs: Attrs) -> tuple[Type, ...]:
     for term, t in zip(left.split(","), types, strict=True):
         assert t is not None
         letters = term.replace("...", "")
-        if "..." in term and t.rank - len(letters) > len(lead):
-            lead = t.shape[: t.rank - len(letters)]
+        if "..." in term:
+            lead = broadcast("einsum", [lead, t.shape[: t.rank - len(letters)]])
         for letter, d in zip(letters, t.shape[t.rank - len(letters) :], strict=True):
             need("einsum", sizes.setdefault(letter, d) == d, f"{letter} is both {sizes[letter]} and {d} in {equation}")
     tail = tuple(sizes[letter] for letter in right.replace("...", ""))
@@ -34,6 +35,10 @@ def _einsum_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim:
         sizes |= dict(zip(letters, t.shape[t.rank - len(letters) :], strict=True))
     inner = [d for letter, d in sizes.items() if letter not in right]
     return 2 * numel(outs[0].shape) * numel(tuple(inner))
+
+
+def _emit_einsum(args: Sequence[str], attrs: Attrs) -> str:
+    return f"contract({attrs['equation']!r}, {', '.join(args)})"
 
 
 def _softmax(types: Types, attrs: Attrs) -> tuple[Type, ...]:
@@ -74,7 +79,7 @@ def _unsqueeze(types: Types, attrs: Attrs) -> tuple[Type, ...]:
 
 
 OPS = [
-    Op("einsum", "gemm", _einsum, lambda a, k: f"torch.einsum({k['equation']!r}, {', '.join(a)})", _einsum_flops),
+    Op("einsum", "gemm", _einsum, _emit_einsum, _einsum_flops, lambda k: ("contract",)),
     Op("softmax", "reduction", _softmax, lambda a, k: f"softmax({a[0]})", imports=lambda k: ("softmax",)),
     Op("prior", "reduction", _prior, lambda a, k: f"prior({a[0]}, {k['top_k']})", imports=lambda k: ("prior",)),
     Op("column_mix", "reduction", _column_mix, _emit_mix, _column_mix_flops, lambda k: ("column_mix",)),

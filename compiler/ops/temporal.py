@@ -79,18 +79,18 @@ def _mlstm_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim:
 
 
 def _xl_attention(types: Types, attrs: Attrs) -> tuple[Type, ...]:
-    """q, k, v, rel, u, v_bias, fill, segments -> out"""
+    """q, k, v, rel (with adapters one for each row), u, v_bias, fill, segments, dropout factors if any -> out"""
     return (first(types),)
 
 
 def _xl_attention_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim:
     rel = types[3]
     assert rel is not None
-    return 6 * numel(outs[0].shape) * int(rel.shape[0])
+    return 6 * numel(outs[0].shape) * int(rel.shape[-3])
 
 
 def _xl_step(types: Types, attrs: Attrs) -> tuple[Type, ...]:
-    """x, q, mem, fill, wk, bk, wv, bv, rel, u, v_bias, resets -> out"""
+    """x, q, mem, fill, wk, bk, wv, bv, rel, u, v_bias, resets, dropout factors if any -> out"""
     q = types[1]
     assert q is not None
     return (q,)
@@ -178,10 +178,10 @@ def _agalite_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim:
 
 
 def _lstm_projected(types: Types, attrs: Attrs) -> tuple[Type, ...]:
-    """gates, h, c, weight_hh, weight_hr, segments|resets -> y, h', c'"""
+    """gates, h, c, weight_hh, weight_hr (with adapters one for each row), segments|resets -> y, h', c'"""
     gates, h, c, recurrent, out = types[:5]
     assert gates is not None and h is not None and c is not None and recurrent is not None and out is not None
-    fits = recurrent.shape == (gates.width, h.width) and out.shape == (h.width, c.width)
+    fits = recurrent.shape[-2:] == (gates.width, h.width) and out.shape[-2:] == (h.width, c.width)
     need("lstm_projected", fits, f"weights {recurrent}, {out} for a state of {h.width} and {c.width}")
     return (gates.with_width(h.width), h, c)
 
@@ -189,7 +189,7 @@ def _lstm_projected(types: Types, attrs: Attrs) -> tuple[Type, ...]:
 def _lstm_projected_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim:
     recurrent, out = types[3], types[4]
     assert recurrent is not None and out is not None
-    return numel(outs[0].lead) * (2 * numel(recurrent.shape) + 2 * numel(out.shape) + 13 * out.width)
+    return numel(outs[0].lead) * (2 * numel(recurrent.shape[-2:]) + 2 * numel(out.shape[-2:]) + 13 * out.width)
 
 
 def _rtu_attach(types: Types, attrs: Attrs) -> tuple[Type, ...]:
@@ -207,6 +207,23 @@ def _rtu_traces(types: Types, attrs: Attrs) -> tuple[Type, ...]:
 def _rtu_traces_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim:
     u = first(types)
     return 4 * numel(u.shape) * u.width
+
+
+def _foreign(types: Types, attrs: Attrs) -> tuple[Type, ...]:
+    """x, state…, resets -> y, state'…"""
+    return tuple(t for t in types[:-1] if t is not None)
+
+
+def _emit_foreign(args: Sequence[str], attrs: Attrs) -> str:
+    """``foreign(p.experts[2].core, x, (h_in,), resets, keys=('h',))``: a tuple, so without state its first alone."""
+    path = "".join(f"[{s}]" if s.isdigit() else f".{s}" for s in str(attrs["path"]).split(".") if s)
+    leaves = f"({', '.join(args[1:-1])}{',' if len(args) == 3 else ''})"
+    alone = "" if attrs["keys"] else "[0]"
+    return f"foreign(p{path}, {args[0]}, {leaves}, {args[-1]}, keys={attrs['keys']!r}){alone}"
+
+
+def _foreign_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim:
+    return numel(first(types).lead) * int(attrs["flops"])  # type: ignore[arg-type, operator]
 
 
 OPS = [
@@ -235,5 +252,6 @@ OPS = [
         imports=lambda k: ("relative_positions",),
     ),
     Op("recurrence", "recurrence", _recurrence, _emit_recurrence, _recurrence_flops),
+    Op("foreign", "opaque", _foreign, _emit_foreign, _foreign_flops, imports=lambda k: ("foreign",)),
     Op("call", "opaque", lambda t, k: (first(t),), lambda a, k: f"{k['graph']}({', '.join(a)})"),
 ]

@@ -12,7 +12,18 @@ from ..ir import Graph, Node
 
 IMPLS = {"reference": "reference", "eager": "torch", "inductor": "torch", "triton": "auto", "auto": "auto"}
 
-HAVE_REFERENCE = ("agalite", "causal_conv", "mlstm", "rtu_traces", "srht", "xl_attention")
+HAVE_REFERENCE = (
+    "agalite",
+    "causal_conv",
+    "dropout",
+    "dropout_factors",
+    "dropout_keys",
+    "mlstm",
+    "routed_adapter",
+    "rtu_traces",
+    "srht",
+    "xl_attention",
+)
 
 
 def choose_kernels(backend: str) -> Callable[[Graph], Graph]:

@@ -31,6 +31,7 @@ from .functions import (
     where,
 )
 from .module import emit_module
+from .traces import trace_names
 
 __all__ = [
     "Cost",
@@ -56,5 +57,6 @@ __all__ = [
     "sin",
     "sqrt",
     "tanh",
+    "trace_names",
     "where",
 ]

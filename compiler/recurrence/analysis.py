@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from .expr import Expr, const, leaf, leaves, substitute, walk
 from .frontend import Recurrence
 from .gradient import Backward, gradient, step_backward
 from .hoist import Hoisted, hoist
 from .jacobian import Unrolled, unroll
+from .ops import OPS
+from .pretty import WORDS
 from .traces import Traces, derive_traces
 
 Matrix = tuple[tuple[Expr, ...], ...]
@@ -39,13 +42,15 @@ class Facts:
         return self.affine and self.diagonal
 
 
+@lru_cache(maxsize=256)
 def analyse(rec: Recurrence) -> Facts:
     """Prove what can be proved of `rec`."""
     hoisted, update, names = hoist(rec.update, rec.names)
     values = tuple(leaf("h", n) for n, _ in hoisted)
-    back = step_backward(rec, update, values)
+    back = step_backward(rec, update, values, names)
     diagonal = rec.recurrent is None
-    affine = all(_degree(update, e) <= 1 for e in update)
+    degree = _degrees(update)
+    affine = all(degree[e] <= 1 for e in update)
     transition: Matrix | None = None
     offset: tuple[Expr, ...] | None = None
     if affine and diagonal:
@@ -72,8 +77,34 @@ def analyse(rec: Recurrence) -> Facts:
     )
 
 
-def _degree(roots: tuple[Expr, ...], root: Expr) -> int:
-    """The degree of `root` in the state (r counts as state): 0, 1, or 2 for "not affine"."""
+def obstacle(rec: Recurrence) -> str:
+    """Why the new state is not affine in the previous one, in words; empty where it is."""
+    degree = _degrees(rec.update)
+    node = next((n for n, d in degree.items() if d > 1 and all(degree[a] < 2 for a in n.args)), None)
+    if node is None:
+        return ""
+    carried = [_of_state(rec, a) for a in node.args if degree[a]]
+    named = " and ".join(dict.fromkeys(carried))
+    if node.op == "mul":
+        return f"{' times '.join(carried)}"
+    if node.op == "div":
+        return f"a number divided by {_of_state(rec, node.args[1])}"
+    if OPS[node.op].boolean:
+        return f"a choice depends on {named}"
+    return f"{named} inside {WORDS.get(node.op, node.op)}"
+
+
+def _of_state(rec: Recurrence, root: Expr) -> str:
+    """What of the state an expression holds: `h`, `R h`."""
+    found = leaves([root])
+    names = [n for n in rec.state if leaf("s", n) in found]
+    if any(e.kind == "r" for e in found):
+        names.append(f"R {rec.recurrent}")
+    return ", ".join(names)
+
+
+def _degrees(roots: tuple[Expr, ...]) -> dict[Expr, int]:
+    """The degree of every node in the state (r counts as state): 0, 1, or 2 for "not affine"."""
     degree: dict[Expr, int] = {}
     for node in walk(roots):
         if not node.args:
@@ -91,4 +122,4 @@ def _degree(roots: tuple[Expr, ...], root: Expr) -> int:
         else:
             worst = 2 * max(parts)
         degree[node] = min(worst, 2)
-    return degree[root]
+    return degree

@@ -18,12 +18,50 @@ class Cost:
 
     flops_forward: int
     flops_backward: int
+    flops_product: int  # of those of the forward: the recurrent product, of which the backward has three
     bytes_forward: int  # without what is kept for a backward
     bytes_kept: int  # what training keeps beside inputs and outputs
     bytes_backward: int
+    bytes_trace: int  # what carrying the eligibility traces reads once more
     bytes_state: int  # per row, not per token: the carried state
     bytes_traces: int  # per row: the eligibility traces
     bytes_matrices: int  # once: the recurrent matrices
+
+
+@dataclass(frozen=True)
+class Device:
+    """The ceilings of a device, as reached by a copy and by large products, not as sold."""
+
+    name: str
+    bandwidth: float  # bytes a second
+    flops: float  # float32 outside of tensor cores, a second
+    product_flops: float  # of matrix products, a second
+
+
+H100 = Device("H100", 2.9e12, 5e13, 4e14)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The least time of one pass in seconds, and what sets it."""
+
+    seconds: float
+    limit: str  # "bytes" or "arithmetic"
+
+
+def bound(found: Cost, *, tokens: int, backward: bool = False, traces: bool = False, device: Device = H100) -> Bound:
+    """What bytes and arithmetic allow for `tokens` tokens. Launches, and steps that wait for the step before, come on
+    top of it."""
+    products = found.flops_product * (3 if backward else 1)
+    whole = found.flops_backward if backward else found.flops_forward
+    moved = found.bytes_backward if backward else found.bytes_forward + found.bytes_kept
+    moved += found.bytes_trace if traces and not backward else 0
+    times = {
+        "bytes": (moved * tokens + found.bytes_matrices) / device.bandwidth,
+        "arithmetic": tokens * ((whole - products) / device.flops + products / device.product_flops),
+    }
+    limit = max(times, key=times.__getitem__)
+    return Bound(times[limit], limit)
 
 
 def pointwise_flops(roots: Iterable[Expr]) -> int:
@@ -44,9 +82,11 @@ def cost(rec: Recurrence, *, width: int, head_width: int | None = None, itemsize
     return Cost(
         flops_forward=pointwise_flops(facts.update) * width + product,
         flops_backward=pointwise_flops(backward_results(rec, facts)) * width + 3 * product,
+        flops_product=product,
         bytes_forward=(inputs + outputs) * width * itemsize,
         bytes_kept=kept,
         bytes_backward=(2 * inputs + outputs + 3 * gates + own) * width * itemsize + reads,
+        bytes_trace=(inputs * width * itemsize + reads) if facts.traces else 0,
         bytes_state=k * width * carried,
         bytes_traces=len(rec.params) * k * width * carried if facts.traces else 0,
         bytes_matrices=gates * inner * width * itemsize,

@@ -2,48 +2,68 @@
 
 from __future__ import annotations
 
-from .analysis import Facts, analyse
-from .cost import cost
-from .expr import leaf, leaves
+from collections.abc import Mapping, Sequence
+
+from .analysis import Facts, analyse, obstacle
+from .bounds import UNIT, intervals, state_bounds
+from .cost import H100, bound, cost
+from .expr import Expr, leaf, leaves, make, substitute
 from .frontend import Recurrence
-from .printer import Block
+from .pretty import pretty, written_out
 from .traces import trace_names
 
+ON_CHIP = 128 * 1024  # bytes of a head's matrices that one program holds; as kernels/recurrence/tiles.py has it
 
-def describe(rec: Recurrence, *, width: int = 256, head_width: int | None = None) -> str:
-    """A page of text; costs are for `width` channels in heads of `head_width`."""
+
+def describe(
+    rec: Recurrence,
+    *,
+    width: int = 256,
+    head_width: int | None = None,
+    rows: int = 16,
+    steps: int = 256,
+    itemsize: int = 4,
+    traces: bool = True,
+    used: Sequence[str] = (),
+    measured: Sequence[str] = (),
+) -> str:
+    """A page of text. Costs are for `width` channels in heads of `head_width` (one head, if none is given), numbers of
+    `itemsize` bytes, and a call of `rows` x `steps`. `used` says where it stands in a pattern, `measured` what was
+    found by compiling or running it."""
     facts = analyse(rec)
-    state = rec.recurrent
-    lines = [f"recurrence {rec.name}", "", "equations"]
-    lines += [f"  {line}" for line in rec.source.splitlines()]
-    lines += ["", "proved", *(f"  {line}" for line in _proved(rec, facts))]
-    lines += ["", "schedule", *(f"  {line}" for line in _schedule(rec, facts))]
-    numbers = cost(rec, width=width, head_width=head_width)
-    heads = f", heads of {head_width}" if head_width and state else ""
-    lines += ["", f"cost per token, {width} channels{heads}, float32"]
-    lines += [f"  forward   {numbers.flops_forward:>12,} flops  {numbers.bytes_forward:>10,} bytes"]
-    lines += [f"  backward  {numbers.flops_backward:>12,} flops  {numbers.bytes_backward:>10,} bytes"]
-    lines += [f"  kept      {numbers.bytes_kept:>12,} bytes"]
-    lines += [f"  state     {numbers.bytes_state:>12,} bytes a row, traces {numbers.bytes_traces:,}"]
+    inner = (head_width or width) if rec.recurrent else None
+    sections = {
+        "used by": used,
+        "equations": [*rec.source.splitlines()] or _equations(rec),
+        "proved": _proved(rec, facts),
+        "schedule": _schedule(rec, facts, inner, itemsize),
+        f"cost per token, {width} channels{f', heads of {inner}' if inner else ''}, {8 * itemsize} bits": _cost(
+            rec, facts, width, inner, itemsize
+        ),
+        f"predicted, {H100.name}, {rows} rows x {steps} steps": _predicted(
+            rec, facts, width, inner, itemsize, rows * steps, traces
+        ),
+        "measured": measured,
+    }
+    lines = [f"recurrence {rec.name}"]
+    for title, body in sections.items():
+        if body:
+            lines += ["", title, *(f"  {line}".rstrip() for line in body)]
     return "\n".join([*lines, ""])
 
 
+def _equations(rec: Recurrence) -> list[str]:
+    """The new state from the expressions, where the text of the function is not at hand."""
+    return [f"{n}' = {written_out(e, rec.names)}" for n, e in zip(rec.state, rec.update, strict=True)]
+
+
 def _proved(rec: Recurrence, facts: Facts) -> list[str]:
-    lines = []
-    if facts.transition is not None and facts.offset is not None:
-        lines += ["affine in the state and diagonal: s' = A s + b per channel"]
-        block = Block("torch", {}, set())
-        flat = [a for row in facts.transition for a in row]
-        texts = block.add([*flat, *facts.offset])
-        k = len(rec.state)
-        rows = [", ".join(texts[i * k : (i + 1) * k]) for i in range(k)]
-        lines += [f"  {line}" for line in block.text]
-        lines += [f"  A = [{'; '.join(rows)}]", f"  b = [{', '.join(texts[k * k :])}]"]
-        lines += ["  A is the same at every step" if facts.constant_transition else "  A depends on the inputs"]
-    elif facts.diagonal:
-        lines += ["diagonal: every channel runs by itself; not affine in the state"]
+    lines = [*_affinity(rec, facts)]
+    if facts.diagonal:
+        lines += ["diagonal: every channel runs by itself"]
     else:
-        lines += [f"not diagonal: R {rec.recurrent} mixes the channels of a head"]
+        lines += [f"not diagonal: R mixes the {rec.recurrent} of a head, in {', '.join(rec.gates)}"]
+    lines += _bounded(rec, facts)
     if facts.hoisted:
         lines += ["parameter-only, computed before the loop: " + ", ".join(n for n, _ in facts.hoisted)]
     shared = [g for g, same in zip(rec.gates, facts.shared, strict=True) if same]
@@ -59,22 +79,114 @@ def _proved(rec: Recurrence, facts: Facts) -> list[str]:
     return lines
 
 
-def _schedule(rec: Recurrence, facts: Facts) -> list[str]:
+def _affinity(rec: Recurrence, facts: Facts) -> list[str]:
+    state = ", ".join(rec.state)
+    if not facts.affine:
+        return [f"not affine in ({state}): {obstacle(rec)}"]
+    if facts.transition is None or facts.offset is None:
+        return [f"affine in ({state})"]
+    names = _names(rec, facts)
+    offsets = [pretty(e, names) for e in facts.offset]
+    always = "the same at every step" if facts.constant_transition else "follows the inputs"
+    if len(rec.state) == 1:
+        a = pretty(facts.transition[0][0], names)
+        return [f"affine in ({state}): {state}' = a {state} + b", f"  a = {a}, {always}", f"  b = {offsets[0]}"]
+    matrix = "; ".join(", ".join(pretty(e, names) for e in row) for row in facts.transition)
+    return [
+        f"affine in ({state}): s' = A s + b",
+        f"  A = [{matrix}], {always}",
+        f"  b = [{', '.join(offsets)}]",
+    ]
+
+
+def _names(rec: Recurrence, facts: Facts) -> Mapping[Expr, str]:
+    """What expressions over hoisted leaves are called: by the author, or by the parameter that they are."""
+    hoisted = {leaf("h", n): pretty(e, {}) if e.kind == "p" else n for n, e in facts.hoisted}
+    return {**facts.names, **hoisted}
+
+
+def _bounded(rec: Recurrence, facts: Facts) -> list[str]:
+    lines = []
+    if facts.transition is not None and (shrinks := _contraction(facts)):
+        lines += [f"stable: {shrinks}"]
+    for name, interval in state_bounds(rec).items():
+        lines += [f"bounded: {name} stays in {interval}, whatever comes in"]
+    return lines or ["bounded: not proved"]
+
+
+def _contraction(facts: Facts) -> str:
+    """Why no step makes a difference of states larger; empty where that is not proved."""
+    assert facts.transition is not None
+    values = {leaf("h", n): e for n, e in facts.hoisted}
+    k = len(facts.transition)
+    flat = substitute([e for row in facts.transition for e in row], values)
+    found = intervals(flat)
+    if k == 1:
+        return f"a is in {found[flat[0]]}" if found[flat[0]].magnitude <= 1.0 else ""
+    if k == 2 and flat[0] is flat[3] and flat[1] is make("neg", flat[2]):
+        for r, turn in (flat[0].args, flat[0].args[::-1]) if flat[0].op == "mul" else ():
+            same = turn.op == "cos" and flat[2] in (make("mul", r, make("sin", *turn.args)),)
+            if same and found[r].within(UNIT):
+                return f"A turns the plane and shrinks it: |A s| = r |s| with r in {found[r]}"
+    rows = [sum(found[e].magnitude for e in flat[i * k : (i + 1) * k]) for i in range(k)]
+    return f"the rows of |A| sum to {max(rows):g} at most" if max(rows) <= 1.0 else ""
+
+
+def _schedule(rec: Recurrence, facts: Facts, inner: int | None, itemsize: int) -> list[str]:
     if facts.scan:
         return [
             "torch   scan by doubling over T, log2(T) passes; backward the same scan transposed and reversed",
-            "triton  one program per row and run of channels, associative scan in tiles of T:",
-            "        affine and diagonal, so steps compose and T runs in parallel",
+            "triton  chunks of T at once: each is composed to one map, the maps are carried over the chunks, and the",
+            "        steps of every chunk follow from its start",
+            "why     affine and diagonal: steps compose, so T runs in parallel",
         ]
-    if facts.diagonal:
+    if inner is None:
         return [
             "torch   loop over T",
-            "triton  one program per run of channels, loop over T, inputs loaded one step ahead:",
-            "        not affine, so steps do not compose",
+            "triton  one launch: a program is a run of channels and loops over T, its inputs loaded one step ahead",
+            "why     not affine, so steps do not compose; diagonal, so programs need not wait for each other",
         ]
-    return [
-        "torch   loop over T; R y of all steps as one GEMM before the backward, dR as one after it",
-        "triton  one program per head and 16 rows, the head's matrices on chip for the whole loop:",
-        "        channels of a head mix at every step, so the loop over T stays",
-        "        where the matrices do not fit on chip, auto falls back to torch with warning W411",
+    lines = ["torch   loop over T; R y of all steps as one product before the backward, dR as one after it"]
+    size = f"R of a head is {_held(rec, inner, itemsize) // 1024} KiB in {8 * itemsize} bits"
+    if stays_on_chip(rec, inner, itemsize):
+        lines += ["triton  one launch: a program is one head and 16 rows, R stays on chip for the whole loop"]
+        size += f", a program holds {ON_CHIP // 1024}"
+    else:
+        lines += ["triton  one launch: a head's units are spread over programs, which meet after every step"]
+        size += f", more than the {ON_CHIP // 1024} that a program holds"
+    return [*lines, "why     channels of a head mix at every step, so the loop over T stays", f"        {size}"]
+
+
+def stays_on_chip(rec: Recurrence, head_width: int, itemsize: int) -> bool:
+    """Whether one program holds the matrices of a head."""
+    return _held(rec, head_width, itemsize) <= ON_CHIP
+
+
+def _held(rec: Recurrence, head_width: int, itemsize: int) -> int:
+    """Bytes of a head's matrices, at the width that tensor cores take."""
+    padded = max(16, 1 << (head_width - 1).bit_length())
+    return len(rec.gates) * padded * padded * itemsize
+
+
+def _cost(rec: Recurrence, facts: Facts, width: int, inner: int | None, itemsize: int) -> list[str]:
+    found = cost(rec, width=width, head_width=inner, itemsize=itemsize)
+    lines = [
+        f"forward   {found.flops_forward:>12,} flops  {found.bytes_forward:>10,} bytes",
+        f"backward  {found.flops_backward:>12,} flops  {found.bytes_backward:>10,} bytes",
+        f"kept      {found.bytes_kept:>12,} bytes",
+        f"state     {found.bytes_state:>12,} bytes a row, traces {found.bytes_traces:,}",
     ]
+    return [*lines, f"R         {found.bytes_matrices:>12,} bytes"] if inner else lines
+
+
+def _predicted(
+    rec: Recurrence, facts: Facts, width: int, inner: int | None, itemsize: int, tokens: int, traces: bool
+) -> list[str]:
+    found = cost(rec, width=width, head_width=inner, itemsize=itemsize)
+    lines = []
+    for name, backward in (("forward", False), ("backward", True)):
+        least = bound(found, tokens=tokens, backward=backward, traces=traces)
+        lines.append(f"{name:<9} {least.seconds * 1e6:>10.1f} us at least, by its {least.limit}")
+    if not facts.scan:
+        lines.append("          and the loop: every step waits for the one before, which no bound of this kind counts")
+    return lines

@@ -101,22 +101,27 @@ def emit_torch(rec: Recurrence, facts: Facts) -> str:
     return "\n\n\n".join(parts)
 
 
-def _hoist(rec: Recurrence, facts: Facts) -> list[str]:
-    params = [leaf("p", n) for n in rec.params]
+def hoist_adjoints(rec: Recurrence, facts: Facts) -> tuple[list[Expr], dict[Expr, str]]:
+    """The adjoints of the parameters, from those of the hoisted values `d.*`; and what the lines are called."""
     seeds: dict[Expr, Expr] = {}
     for name, value in facts.hoisted:
         d = leaf("d", name)
         seeds[value] = seeds[value] + d if value in seeds else d
     found = adjoints(seeds)
-    names = dict(rec.names)
-    d_names = {found[e]: f"d_{n}" for e, n in names.items() if e in found and found[e].args}
+    d_names = {found[e]: f"d_{n}" for e, n in rec.names.items() if e in found and found[e].args}
+    return [found[leaf("p", n)] for n in rec.params], {**rec.names, **d_names}
+
+
+def _hoist(rec: Recurrence, facts: Facts) -> list[str]:
+    params = [leaf("p", n) for n in rec.params]
+    found, names = hoist_adjoints(rec, facts)
     return [
         print_function(
             "hoist",
             params,
             [value for _, value in facts.hoisted],
             target="torch",
-            names=names,
+            names=rec.names,
             doc="What depends on parameters alone, computed once before the loop: "
             + ", ".join(n for n, _ in facts.hoisted)
             + ".",
@@ -124,9 +129,9 @@ def _hoist(rec: Recurrence, facts: Facts) -> list[str]:
         print_function(
             "hoist_vjp",
             [*params, *(leaf("d", n) for n, _ in facts.hoisted)],
-            [found[p] for p in params],
+            found,
             target="torch",
-            names={**names, **d_names},
+            names=names,
             doc="Reverse mode of `hoist`.",
         ),
     ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from . import emit_loop, emit_scan
+from . import emit_chunks, emit_hoist, emit_loop, emit_trace
 from .analysis import Facts
 from .emit_torch import backward_results, step_arguments
 from .expr import leaf
+from .frame import Arguments, Names, backward_arguments, forward_arguments, names_of
 from .frontend import Recurrence
 from .printer import print_function
+from .schedules import CHANNELS, HEAD, SPLIT
 from .traces import trace_names
 
 # Example constants under which every kernel compiles ahead of time; the launcher sets its own.
@@ -16,16 +18,26 @@ CONSTANTS: dict[str, object] = {
     "D": 64,
     "BLOCK": 64,
     "BLOCK_B": 16,
+    "ROWS": 16,
+    "OWN": False,
     "BLOCK_D": 64,
-    "BLOCK_T": 32,
+    "BLOCK_U": 16,
+    "BLOCK_K": 64,
+    "BLOCK_R": 16,
+    "PARTS": 4,
+    "STEP": True,
+    "THROUGH": True,
     "PRECISION": "ieee",
     "HAS_RESETS": True,
+    "REVERSED": False,
 }
+# (kernel, arguments, constants) by role
+Table = dict[str, tuple[str, Arguments, list[str]]]
 
 
 def emit_triton(rec: Recurrence, facts: Facts) -> str:
     """Device functions `step_tile` and `vjp_tile`, the kernels, and the table KERNELS."""
-    n = emit_loop.names_of(rec, facts)
+    n = names_of(rec, facts)
     x0 = leaf("x", rec.inputs[0])
     arguments = step_arguments(rec, facts)
     parts = [
@@ -48,28 +60,33 @@ def emit_triton(rec: Recurrence, facts: Facts) -> str:
             doc="Reverse mode of `step_tile`.",
         ),
     ]
-    how = "One program: one head, BLOCK_B rows, all of T." if n.dots else "One program: BLOCK channels, all of T."
-    parts.append(emit_loop.emit_forward(n, how))
-    parts.append(emit_loop.emit_backward(n, f"{how} Time runs backwards."))
-    flags = [f"KEEP_{s}" for s in n.kept]
-    table = {
-        "forward": ("forward_kernel", emit_loop.forward_arguments(n), emit_loop.constants(n, *flags)),
-        "backward": ("backward_kernel", emit_loop.backward_arguments(n), emit_loop.constants(n)),
-    }
+    table: Table = {}
+    for how in (HEAD, SPLIT) if n.dots else (CHANNELS,):
+        parts += [emit_loop.emit_forward(n, how), emit_loop.emit_backward(n, how)]
+        forward, backward = f"{how.name}_forward", f"{how.name}_backward"
+        table[forward] = (
+            f"{forward}_kernel",
+            [*forward_arguments(n), *how.arguments],
+            emit_loop.forward_constants(n, how),
+        )
+        table[backward] = (f"{backward}_kernel", [*backward_arguments(n), *how.arguments], list(how.constants))
+    if facts.hoisted:
+        parts += emit_hoist.emit_hoist(rec, facts.hoisted, "hoist")
+        parts += emit_hoist.emit_hoist_vjp(rec, facts)
+        given = emit_hoist.hoist_arguments(rec, facts.hoisted)
+        table["hoist"] = ("hoist_kernel", given, list(emit_hoist.CONSTANTS))
+        given = emit_hoist.hoist_vjp_arguments(rec, facts)
+        table["hoist_vjp"] = ("hoist_vjp_kernel", given, emit_hoist.hoist_vjp_constants(rec, facts))
     if facts.scan:
-        parts += _scan_parts(rec, facts, n)
-        table["scan_forward"] = ("scan_forward_kernel", emit_loop.forward_arguments(n), emit_scan.constants(*flags))
-        table["scan_backward"] = ("scan_backward_kernel", emit_loop.backward_arguments(n), emit_scan.constants())
+        parts += _chunk_parts(rec, facts, n, table)
     if facts.traces is not None:
-        hoisted, traces = tuple(h for h, _ in facts.traces.hoisted), trace_names(rec)
-        parts += _trace_parts(rec, facts, n)
-        table["trace"] = ("trace_kernel", emit_scan.trace_arguments(n, hoisted, traces), emit_scan.constants())
+        parts += _trace_parts(rec, facts, n, table)
     parts.append(_table(table))
     return "\n\n\n".join(parts)
 
 
-def _scan_parts(rec: Recurrence, facts: Facts, n: emit_loop.Names) -> list[str]:
-    """The step as A s + b on a tile, its composition, and the two scans."""
+def _chunk_parts(rec: Recurrence, facts: Facts, n: Names, table: Table) -> list[str]:
+    """The step as A s + b on a tile, and what makes T parallel with it."""
     assert facts.transition is not None and facts.offset is not None
     arguments = [*(leaf("x", i) for i in rec.inputs), *(leaf("h", h) for h in n.hoisted)]
     affine = print_function(
@@ -81,16 +98,20 @@ def _scan_parts(rec: Recurrence, facts: Facts, n: emit_loop.Names) -> list[str]:
         anchor=leaf("x", rec.inputs[0]),
         doc="The step as A s + b: the entries of A by rows, then b.",
     )
+    own = list(CHANNELS.constants)
+    table["summary"] = ("summary_kernel", emit_chunks.summary_arguments(n), own)
+    table["back_summary"] = ("back_summary_kernel", emit_chunks.back_summary_arguments(n), own)
+    table["carry"] = ("carry_kernel", emit_chunks.carry_arguments(n), list(emit_chunks.CARRY_CONSTANTS))
     return [
         affine,
-        emit_scan.emit_compose(len(rec.state)),
-        emit_scan.emit_forward(n),
-        emit_scan.emit_backward(n, facts.constant_transition),
+        emit_chunks.emit_summary(n),
+        emit_chunks.emit_back_summary(n, facts.constant_transition),
+        emit_chunks.emit_carry(n),
     ]
 
 
-def _trace_parts(rec: Recurrence, facts: Facts, n: emit_loop.Names) -> list[str]:
-    """One step's J and D on a tile, and the kernel that sums them over time."""
+def _trace_parts(rec: Recurrence, facts: Facts, n: Names, table: Table) -> list[str]:
+    """One step's J and D on a tile, and the kernels that carry E over time."""
     assert facts.traces is not None
     hoisted, traces = tuple(h for h, _ in facts.traces.hoisted), trace_names(rec)
     tile = print_function(
@@ -102,10 +123,18 @@ def _trace_parts(rec: Recurrence, facts: Facts, n: emit_loop.Names) -> list[str]
         anchor=leaf("x", rec.inputs[0]),
         doc=f"E' = J E + D for {', '.join(traces)}:\n    the entries of J by rows, then D in that order.",
     )
-    return [tile, emit_scan.emit_chain(len(rec.state)), emit_scan.emit_trace(n, hoisted, traces)]
+    before = []
+    if hoisted:
+        before = emit_hoist.emit_hoist(rec, facts.traces.hoisted, "trace_hoist")
+        given = emit_hoist.hoist_arguments(rec, facts.traces.hoisted)
+        table["trace_hoist"] = ("trace_hoist_kernel", given, list(emit_hoist.CONSTANTS))
+    table["trace"] = ("trace_kernel", emit_trace.trace_arguments(n, hoisted, traces), list(CHANNELS.constants))
+    given = emit_trace.trace_carry_arguments(n, traces)
+    table["trace_carry"] = ("trace_carry_kernel", given, list(emit_trace.CARRY_CONSTANTS))
+    return [*before, tile, emit_trace.emit_trace(n, hoisted, traces), emit_trace.emit_trace_carry(n, traces)]
 
 
-def _table(table: dict[str, tuple[str, list[tuple[str, str]], list[str]]]) -> str:
+def _table(table: Table) -> str:
     """KERNELS: role to kernel, with example types and constants."""
     rows = []
     for role, (name, given, constants) in table.items():
@@ -120,6 +149,6 @@ def _table(table: dict[str, tuple[str, list[tuple[str, str]], list[str]]]) -> st
 
 
 def _example_type(argument: str) -> str:
-    if argument in ("B", "T"):
+    if not argument.endswith("_ptr"):
         return "i32"
-    return "*u8" if argument == "resets_ptr" else "*fp32"
+    return {"resets_ptr": "*u8", "cut_ptr": "*i8", "arrived_ptr": "*i32"}.get(argument, "*fp32")

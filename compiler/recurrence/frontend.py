@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import keyword
 import re
@@ -13,6 +14,11 @@ from types import FrameType, MappingProxyType
 from typing import Any
 
 from .expr import Expr, leaf, leaves, lift
+
+Start = tuple[str, tuple[float, ...]]
+# What a parameter may be given as its start: a number, a range of a uniform draw, or a rule with its numbers.
+StartLike = float | tuple[float, float] | tuple[str, *tuple[float, ...]]
+START_RULES = ("constant", "uniform", "normal", "linspace", "axon_nu", "axon_theta")
 
 
 class State:
@@ -48,6 +54,10 @@ class Recurrence:
     gates: tuple[str, ...]  # the inputs that have a recurrent matrix
     initial: tuple[float, ...]  # state before the first step, and after a reset
     update: tuple[Expr, ...]  # the new state, in the order of `state`
+    # As a core: how each parameter starts (a rule of `runtime/init.py` with its numbers; None is the default), and
+    # whether the map that makes the inputs has a bias.
+    start: tuple[Start | None, ...] = field(default=(), repr=False)
+    bias: bool = field(default=True, repr=False)
     source: str = ""  # the equations as written
     doc: str = ""
     names: Mapping[Expr, str] = field(default_factory=dict, repr=False, compare=False)  # the author's variable names
@@ -66,6 +76,8 @@ def recurrence(
     recurrent: str | None = None,
     gates: str | None = None,
     initial: Mapping[str, float] | None = None,
+    start: Mapping[str, StartLike] | None = None,
+    bias: bool = True,
     name: str | None = None,
 ) -> Callable[[Callable[..., State]], Recurrence]:
     """Trace the decorated function once into a Recurrence.
@@ -73,7 +85,10 @@ def recurrence(
     The function's arguments are, by name and in any order: `x` inputs, `s` previous state, `r` recurrent terms
     (`r.f` is R_f times the previous `recurrent` state, per head), `p` parameters (one number per channel).
     `gates` names the inputs that have a recurrent matrix (default: all, when `recurrent` is given).
-    `initial` gives start values other than 0.
+    `initial` gives start values of the state other than 0, `start` those of parameters: a number, `(low, high)` of a
+    uniform draw, or `(rule, *numbers)`; without it a parameter of H channels starts uniform in ±1/√H. `bias` says
+    whether the map that makes the inputs of a core has a bias: no, where the equations have biases of their own.
+    Raises TypeError, ValueError or AttributeError, naming the recurrence and what is wrong with it.
     """
 
     def decorate(function: Callable[..., State]) -> Recurrence:
@@ -110,6 +125,8 @@ def recurrence(
             gates=tuple(n for n in x if n in g),
             initial=tuple(float((initial or {}).get(n, 0.0)) for n in s),
             update=update,
+            start=_starts(title, p, start or {}),
+            bias=bias,
             source=_source(function),
             doc=inspect.getdoc(function) or "",
             names=MappingProxyType({e: n for n, e in local.items() if isinstance(e, Expr) and e.args}),
@@ -133,6 +150,8 @@ def _check_names(
             raise ValueError(f"{title}: {kind} are plain identifiers, not {', '.join(bad)}")
         if len(set(names)) != len(names):
             raise ValueError(f"{title}: {kind} repeat a name")
+    if bad := [n for n in s if re.match(r"[hrx]_", n)]:  # adjoints are d_s, d_x_i, d_r_g, d_h_p
+        raise ValueError(f"{title}: a state variable does not begin with h_, r_ or x_: {', '.join(bad)}")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", title):
         raise ValueError(f"a recurrence is named in lower case letters, digits and _, not {title!r}")
     if not x or not s or not out:
@@ -141,6 +160,26 @@ def _check_names(
         raise ValueError(f"{title}: not state variables: {', '.join(surplus)}")
     if surplus := [n for n in g if n not in x]:
         raise ValueError(f"{title}: gates are inputs, not {', '.join(surplus)}")
+
+
+def _starts(title: str, params: tuple[str, ...], given: Mapping[str, StartLike]) -> tuple[Start | None, ...]:
+    """Each parameter's start as a rule, None for the default."""
+    if surplus := [n for n in given if n not in params]:
+        raise ValueError(f"{title}: start names {', '.join(surplus)}; parameters: {', '.join(params) or 'none'}")
+    return tuple(_start(f"{title}: start of {n}", given[n]) if n in given else None for n in params)
+
+
+def _start(what: str, given: StartLike) -> Start:
+    match given:
+        case int() | float():
+            return "constant", (float(given),)
+        case (int() | float() as low, int() | float() as high) if low < high:
+            return "uniform", (float(low), float(high))
+        case (str() as rule, *numbers) if rule in START_RULES and all(isinstance(v, (int, float)) for v in numbers):
+            return rule, tuple(map(float, numbers))
+    raise ValueError(
+        f"{what} is a number, (low, high) or (rule, *numbers) with a rule of {', '.join(START_RULES)}; got {given!r}"
+    )
 
 
 def _call(function: Callable[..., State], arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -164,9 +203,11 @@ def _source(function: Callable[..., State]) -> str:
     """The body of the function as written, without decorator, signature and docstring; empty if not at hand."""
     try:
         text = textwrap.dedent(inspect.getsource(function))
-    except (OSError, TypeError):
-        return ""
-    if "def " not in text:  # a lambda
-        return text.strip()
-    body = text[text.index("def ") :].split(":\n", 1)[-1]
-    return textwrap.dedent(re.sub(r'^\s*"""(?:.|\n)*?"""\n', "", body)).strip()
+        found = next(node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef))
+    except (OSError, TypeError, SyntaxError, StopIteration):
+        return ""  # typed at a prompt, or a lambda
+    body = found.body[1:] if ast.get_docstring(found) is not None else found.body
+    lines = text.splitlines()[body[0].lineno - 1 : body[-1].end_lineno]
+    if body[0].lineno == found.lineno:  # on the line of the signature
+        lines[0] = lines[0].encode()[body[0].col_offset :].decode()  # the offset counts bytes
+    return textwrap.dedent("\n".join(lines)).strip()

@@ -40,8 +40,11 @@ class Backward:
     names: dict[Expr, str]
 
 
-def step_backward(rec: Recurrence, update: tuple[Expr, ...], hoisted: tuple[Expr, ...]) -> Backward:
-    """Backward of one step whose equations are `update`, over x, r, s and the `hoisted` leaves."""
+def step_backward(
+    rec: Recurrence, update: tuple[Expr, ...], hoisted: tuple[Expr, ...], names: Mapping[Expr, str]
+) -> Backward:
+    """Backward of one step whose equations are `update`, over x, r, s and the `hoisted` leaves. The adjoint of what the
+    author named a is called d_a."""
     seeds: dict[Expr, Expr] = {}
     for name, new in zip(rec.state, update, strict=True):
         d = leaf("d", name)
@@ -51,11 +54,10 @@ def step_backward(rec: Recurrence, update: tuple[Expr, ...], hoisted: tuple[Expr
     def of(kind: str, names: tuple[str, ...]) -> tuple[Expr, ...]:
         return tuple(adjoint.get(leaf(kind, n), const(0.0)) for n in names)
 
-    names = {adjoint[e]: f"d_{n}" for e, n in rec.names.items() if e in adjoint and adjoint[e].args}
     return Backward(
         inputs=of("x", rec.inputs),
         recurrent=of("r", rec.gates),
         state=of("s", rec.state),
         values=tuple(adjoint.get(h, const(0.0)) for h in hoisted),
-        names=names,
+        names={adjoint[e]: f"d_{n}" for e, n in names.items() if e in adjoint and adjoint[e].args},
     )

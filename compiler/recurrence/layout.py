@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
+
 LIMIT = 116
 
 
 def wrap(text: str) -> str:
-    """`text` with every long line that ends in a bracket broken into several."""
+    """`text` with every long line broken into several: bracketed lists, the targets of a call, docstrings."""
     lines: list[str] = []
     for line in text.splitlines():
         lines += _break(line) if len(line) > LIMIT else [line]
@@ -15,15 +17,25 @@ def wrap(text: str) -> str:
 
 def _break(line: str) -> list[str]:
     body, _, comment = line.partition("  # ")
+    indent = " " * (len(body) - len(body.lstrip()))
+    if body.lstrip().startswith('"""'):
+        return textwrap.wrap(line, LIMIT, subsequent_indent=indent)
     if not body.endswith((")", "]")):
         return [line]
     opening = _opening(body)
-    indent = " " * (len(body) - len(body.lstrip()))
-    parts = _arguments(body[opening + 1 : -1])
+    parts = split_arguments(body[opening + 1 : -1])
     one = f"{indent}    {', '.join(parts)}"
     inner = [one] if len(one) <= LIMIT else [f"{indent}    {part}," for part in parts]
-    head = f"{body[: opening + 1]}  # {comment}" if comment else body[: opening + 1]
-    return [head, *inner, f"{indent}{body[-1]}"]
+    head = [f"{body[: opening + 1]}  # {comment}" if comment else body[: opening + 1]]
+    if len(head[0]) > LIMIT and " = " in head[0]:  # the targets are many too
+        left, _, call = head[0].strip().partition(" = ")
+        head = [f"{indent}(", *_filled(left, f"{indent}    "), f"{indent}) = {call}"]
+    return [*head, *inner, f"{indent}{body[-1]}"]
+
+
+def _filled(items: str, indent: str) -> list[str]:
+    """A list of names over as few lines as hold it, with a comma at the end."""
+    return textwrap.wrap(f"{items},", LIMIT, initial_indent=indent, subsequent_indent=indent)
 
 
 def _opening(body: str) -> int:
@@ -36,7 +48,7 @@ def _opening(body: str) -> int:
     return 0
 
 
-def _arguments(text: str) -> list[str]:
+def split_arguments(text: str) -> list[str]:
     """Split at the commas outside of brackets."""
     parts, depth, start = [], 0, 0
     for place, letter in enumerate(text):

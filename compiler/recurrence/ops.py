@@ -121,7 +121,7 @@ OPS: dict[str, Op] = {
     "le": Op(2, lambda a, b: a <= b, "{0} <= {1}", "{0} <= {1}", _nothing, level=0, boolean=True),
     # special functions; a rule may use the node itself, whose value is at hand
     "exp": _row(math.exp, "torch.exp({0})", "tl.exp({0})", lambda n, g: (g * n,)),
-    "expm1": _row(math.expm1, "torch.expm1({0})", "(tl.exp({0}) - 1.0)", lambda n, g: (g * n.of("exp", n.args[0]),)),
+    "expm1": _row(math.expm1, "torch.expm1({0})", "expm1({0})", lambda n, g: (g * n.of("exp", n.args[0]),)),
     "log": _row(math.log, "torch.log({0})", "tl.log({0})", lambda n, g: (g / n.args[0],)),
     "sqrt": _row(math.sqrt, "torch.sqrt({0})", "tl.sqrt({0})", lambda n, g: (g * 0.5 / n,)),
     "cos": _row(math.cos, "torch.cos({0})", "tl.cos({0})", lambda n, g: (-(g * n.of("sin", n.args[0])),)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -18,7 +19,8 @@ from .ops import OPS
 Target = Literal["torch", "triton"]
 
 LONG = 72  # characters of an inlined expression
-RESERVED = frozenset({"torch", "triton", "tl", "F", "sigmoid", "tanh", "log_sigmoid", "step", "vjp"})
+LONGEST = 110  # of a line
+RESERVED = frozenset({"torch", "triton", "tl", "F", "expm1", "sigmoid", "tanh", "log_sigmoid", "step", "vjp"})
 
 
 def leaf_text(node: Expr) -> str:
@@ -51,12 +53,17 @@ def print_function(
     body = _released(lines.text, texts) if release else lines.text
     head = ["@triton.jit"] if target == "triton" else []
     head += _signature(name, [leaf_text(a) for a in arguments])
-    head += [f'    """{doc}"""']
+    head += [f'    """{_filled(doc)}"""']
     tail = ", ".join(texts) + ("," if len(texts) == 1 else "")
     tail = f"    return ({tail})" if len(tail) > 100 else f"    return {tail}"
     if len(tail) > 118:
         tail = "    return (\n" + "".join(f"        {t},\n" for t in texts) + "    )"
     return "\n".join([*head, *(f"    {line}" for line in body), tail])
+
+
+def _filled(doc: str) -> str:
+    """A docstring with its long lines broken."""
+    return "\n".join(textwrap.fill(line, LONGEST, subsequent_indent="    ") for line in doc.split("\n"))
 
 
 def _released(lines: Sequence[str], results: Sequence[str]) -> list[str]:
@@ -108,12 +115,24 @@ class Block:
             if node in self._known:
                 continue
             text, level = self._expression(node)
-            if node.args and (node in self._names or uses[node] > 1 or len(text) > LONG):
-                name = self._fresh(self._names.get(node, "t"))
-                self.text.append(f"{name} = {text}")
-                text, level = name, 4
+            while len(text) > LONGEST - 10 and (part := self._longest_part(node)) is not None:
+                self._assign(part, "t", self._known[part][0])
+                text, level = self._expression(node)
             self._known[node] = text, level
+            if node.args and (node in self._names or uses[node] > 1 or len(text) > LONG):
+                self._assign(node, self._names.get(node, "t"), text)
         return [self._known[root][0] for root in roots]
+
+    def _assign(self, node: Expr, wish: str, text: str) -> None:
+        """A line of its own for a node; from here on it is written by its name."""
+        name = self._fresh(wish)
+        self.text.append(f"{name} = {text}")
+        self._known[node] = name, 4
+
+    def _longest_part(self, node: Expr) -> Expr | None:
+        """The operand with the longest text, if that is more than a name or a number."""
+        parts = [a for a in node.args if not re.fullmatch(r"[\w.]+", self._known[a][0])]
+        return max(parts, key=lambda a: len(self._known[a][0]), default=None)
 
     def _expression(self, node: Expr) -> tuple[str, int]:
         if node.op == "leaf":

@@ -117,6 +117,19 @@ class AGaLiTeCoreConfig(CoreConfig):
     eps: Real = Field(default=1e-5, gt=0.0)
 
 
+class RecurrenceCoreConfig(CoreConfig):
+    """Any recurrence that is written as equations: `gru`, `lru`, `mingru`, `minlstm`, or one that a user registered."""
+
+    heads_field: ClassVar[str | None] = "num_heads"
+
+    kind: Literal["recurrence"] = "recurrence"
+    cell: Annotated[str, Field(strict=True, pattern=r"^[a-z][a-z0-9_]*$")] = "mingru"
+    num_heads: Positive | None = None  # of a recurrent matrix; None is one matrix over all channels
+    bias: Flag | None = None  # of the map that makes the inputs; None is what the equations ask for
+    out_proj: Flag = False  # a map after the recurrence; one that gives out several variables always has it
+    traces: Flag = True  # carry eligibility traces, where the equations have them
+
+
 BUILT_IN_CORES: tuple[type[CoreConfig], ...] = (
     AxonCoreConfig,
     XLCoreConfig,
@@ -125,4 +138,5 @@ BUILT_IN_CORES: tuple[type[CoreConfig], ...] = (
     LSTMCoreConfig,
     CausalConv1dCoreConfig,
     AGaLiTeCoreConfig,
+    RecurrenceCoreConfig,
 )

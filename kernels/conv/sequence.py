@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..pointwise.region import runs_on_triton
 from ..segments import reset_state
+from .depthwise import depthwise
 
 
 def causal_conv(
@@ -26,6 +28,8 @@ def causal_conv(
     kernel, steps = weight.shape[-1], x.shape[1]
     if kernel == 0:
         return x, buffer
+    if weight.shape[1] == 1 and not torch.compiler.is_compiling() and runs_on_triton(x):
+        return depthwise(x, buffer, weight, bias, segments)
     window = torch.cat([buffer.to(x.dtype), x], 1)  # [B, K+T, H]; the output at t reads window[t+1 .. t+K]
     taps = [window[:, k + 1 : k + 1 + steps] for k in range(kernel)]
     if segments is not None:

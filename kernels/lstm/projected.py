@@ -28,7 +28,8 @@ def _fake(
 def lstm_projected(
     gates: Tensor, h: Tensor, c: Tensor, weight_hh: Tensor, weight_hr: Tensor, segments: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """gates: [B, T, 4H] = W_ih x + b, order i f g o; h: [B, P]; c: [B, H]; weight_hh: [4H, P]; weight_hr: [P, H];
+    """gates: [B, T, 4H] = W_ih x + b, order i f g o; h: [B, P]; c: [B, H]; weight_hh: [4H, P]; weight_hr: [P, H],
+    or one for each row, [B, 4H, P] and [B, P, H] (1 for B: all rows alike);
     segments: int64 [B, T] or None. Returns h of every step [B, T, P], and the final h and c (float32 at least)."""
     dtype = accumulate_dtype(gates)
     h, c = h.to(dtype), c.to(dtype)
@@ -41,11 +42,16 @@ def lstm_projected(
                 fresh = segments[:, t] != before
                 before = segments[:, t]
                 h, c = reset_state(h, fresh), reset_state(c, fresh)
-            i, f, g, o = (gates[:, t].to(dtype) + h @ recurrent.T).chunk(4, -1)
+            i, f, g, o = (gates[:, t].to(dtype) + _map(h, recurrent)).chunk(4, -1)
             c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-            h = (torch.sigmoid(o) * torch.tanh(c)) @ project.T
+            h = _map(torch.sigmoid(o) * torch.tanh(c), project)
             outputs.append(h)
     return torch.stack(outputs, 1).to(gates.dtype), h, c
+
+
+def _map(x: Tensor, weight: Tensor) -> Tensor:
+    """x [B, I] by a weight [O, I], or by that of each row, [B, O, I]."""
+    return x @ weight.T if weight.dim() == 2 else (weight @ x.unsqueeze(-1)).squeeze(-1)
 
 
 def lstm_projected_step(

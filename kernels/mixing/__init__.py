@@ -1,5 +1,5 @@
 """How a column weighs its experts."""
 
-from .mix import column_mix, mask_experts, prior, softmax
+from .mix import column_mix, contract, mask_experts, prior, softmax
 
-__all__ = ["column_mix", "mask_experts", "prior", "softmax"]
+__all__ = ["column_mix", "contract", "mask_experts", "prior", "softmax"]

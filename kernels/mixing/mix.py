@@ -11,6 +11,11 @@ from torch import Tensor
 from ..precision import accumulate_dtype
 
 
+def contract(equation: str, a: Tensor, b: Tensor) -> Tensor:
+    """`torch.einsum` in the dtype of ``b``: what weighs may be float32 where what is weighed is narrower."""
+    return torch.einsum(equation, a.to(b.dtype), b)
+
+
 def softmax(x: Tensor) -> Tensor:
     """Softmax over the last axis, in float32 at least; returns the dtype of ``x``."""
     return torch.softmax(x, -1, dtype=accumulate_dtype(x)).to(x.dtype)

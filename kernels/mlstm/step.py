@@ -13,6 +13,7 @@ from ..precision import accumulate_dtype, full_precision
 from ..segments import reset_state
 
 EPS = 1e-6
+CACHE = 1 << 20  # bytes that stay close to a core
 
 State = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -37,9 +38,29 @@ def mlstm_step(
         carried = F.logsigmoid(f.to(dtype))[..., None, None] + m
         m = torch.maximum(carried, gate)
         keep, write = torch.exp(carried - m), torch.exp(gate - m) * key
-        c = keep * c + write * v.to(dtype)[..., None, :]
         n = keep * n + write
         query = q.to(dtype)[..., None, :]
+        c, read = _advance(c, keep, write, v.to(dtype)[..., None, :], query)
         norm = torch.maximum((query @ n).abs(), torch.exp(-m)) + EPS
-        h = (query @ c / norm).squeeze(-2)
+        h = (read / norm).squeeze(-2)
     return h.to(q.dtype), c, n, m
+
+
+def _advance(c: Tensor, keep: Tensor, write: Tensor, value: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+    """keep C + write value, and query times it: [B, N, D, D] and [B, N, 1, D].
+
+    On a CPU the memory of many rows passes through the cache once and not five times: a few rows are finished before
+    the next are begun. Autograd wants each result whole.
+    """
+    size = c[0].numel() * c.element_size() if c.shape[0] else 0
+    whole = torch.is_grad_enabled() or c.device.type != "cpu" or torch.compiler.is_compiling()
+    if whole or c.numel() * c.element_size() <= CACHE:
+        c = torch.addcmul(keep * c, write, value)
+        return c, query @ c
+    after, read = torch.empty_like(c, memory_format=torch.contiguous_format), torch.empty_like(query)
+    rows = max(1, CACHE // (2 * size))
+    for first in range(0, c.shape[0], rows):
+        part = slice(first, first + rows)
+        torch.mul(c[part], keep[part], out=after[part]).addcmul_(write[part], value[part])
+        torch.matmul(query[part], after[part], out=read[part])
+    return after, read

@@ -47,9 +47,9 @@ class Region:
 
 def runs_on_triton(x: Tensor) -> bool:
     """Whether kernels run for this operand: a GPU (or the interpreter), a dtype they compute in, no switch set."""
-    if not AVAILABLE or disabled() or x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+    if not (x.is_cuda or INTERPRETED) or not AVAILABLE or x.numel() == 0:
         return False
-    return x.numel() > 0 and (x.is_cuda or INTERPRETED)
+    return x.dtype in (torch.float32, torch.bfloat16, torch.float16) and not disabled()
 
 
 class _Fused(torch.autograd.Function):

@@ -2,6 +2,7 @@
 
 from ._triton import tl, triton
 from .cell import Cell, Kernel
+from .meet import meet
 from .op import RecurrenceOp
 
-__all__ = ["Cell", "Kernel", "RecurrenceOp", "tl", "triton"]
+__all__ = ["Cell", "Kernel", "RecurrenceOp", "meet", "tl", "triton"]

@@ -13,9 +13,9 @@ try:
     import triton
     import triton.language as tl
 
-    AVAILABLE = True
+    AVAILABLE, VERSION = True, str(triton.__version__)
 except ImportError:
-    AVAILABLE = False
+    AVAILABLE, VERSION = False, "none"
 
     def _jit(function: Callable[..., Any] | None = None, **_: Any) -> Callable[..., Any]:
         return function if function is not None else _jit

@@ -52,6 +52,7 @@ class Cell:
     affine: Pointwise | None  # (x…, h…) -> A by rows, b; where the step is A s + b
     trace: Pointwise | None  # (x…, s…, trace_hoist…) -> J by rows, D by parameters
     trace_hoist: Pointwise | None  # (p…) -> what `trace` reads of them
+    trace_hoisted: int  # how many values that is
     kernels: Mapping[str, Kernel] = field(default_factory=dict)  # by role: forward, backward, …
 
     @property
@@ -82,7 +83,7 @@ class Inputs:
 
     x: Tensor  # [B, T, G, H]
     params: tuple[Tensor, ...]  # [H]
-    weight: Tensor | None  # [N, len(gates), D, D], (out, in)
+    weight: Tensor | None  # [N, len(gates), D, D], (out, in); [B, N, …] where each row has its own
     state: tuple[Tensor, ...]  # [B, H]
     traces: tuple[Tensor, ...]  # [B, H]
     resets: Tensor | None  # [B, T] bool
@@ -103,10 +104,10 @@ class Forward:
 
 @dataclass(frozen=True)
 class Backward:
-    """What a backward gives. `hoisted` are summed over rows and steps; `state` is masked by a reset at t = 0."""
+    """What a backward gives. `hoisted` are summed over steps; `state` is masked by a reset at t = 0."""
 
     x: Tensor
-    hoisted: tuple[Tensor, ...]  # [H]
+    hoisted: tuple[Tensor, ...]  # [H]; from Triton [R, H], parts that are still to be summed
     weight: Tensor | None
     state: tuple[Tensor, ...]  # [B, H]
 
@@ -132,9 +133,11 @@ def previous(cell: Cell, index: int, inputs: Inputs, new: Tensor, first: int = 0
 
 
 def recur(weight: Tensor, y: Tensor) -> Tensor:
-    """R y for every gate: weight [N, Gr, D, D], y [..., H] -> [..., Gr, H]."""
-    heads, gates, width, _ = weight.shape
-    rows = y.reshape(-1, heads, width).transpose(0, 1)  # [N, rows, D]
-    out = rows @ weight.reshape(heads, gates * width, width).transpose(1, 2)  # [N, rows, Gr·D]
-    out = out.view(heads, -1, gates, width).permute(1, 2, 0, 3)
+    """R y for every gate: weight [N, Gr, D, D], y [..., H] -> [..., Gr, H]. With a weight for each row,
+    [B, N, Gr, D, D], y is [B, ..., H]."""
+    heads, gates, width, _ = weight.shape[-4:]
+    own = weight.shape[:-4]  # () or (B,)
+    rows = y.reshape(*own, -1, heads, width).transpose(-3, -2)  # [N, rows, D]
+    out = rows @ weight.reshape(*own, heads, gates * width, width).transpose(-2, -1)  # [N, rows, Gr·D]
+    out = out.unflatten(-1, (gates, width)).movedim(-4, -2)  # [rows, Gr, N, D]
     return out.reshape(*y.shape[:-1], gates, heads * width)

@@ -60,9 +60,10 @@ def run_backward(
     """
     if impl == "triton":
         found = launch.backward(cell, inputs, tuple(kept), tuple(d_outputs), tuple(d_last))
-    else:
-        schedule = scan if cell.affine else loop_backward
-        found = schedule.backward(cell, inputs, tuple(kept), tuple(d_outputs), tuple(d_last))
+        params = launch.parameter_gradients(cell, inputs, found.hoisted, found.state, attached)
+        return found.x, params, found.weight, found.state
+    schedule = scan if cell.affine else loop_backward
+    found = schedule.backward(cell, inputs, tuple(kept), tuple(d_outputs), tuple(d_last))
     d_params = list(cell.hoist_vjp(*inputs.params, *found.hoisted)) if cell.hoist_vjp else []
     if inputs.traces:
         k = len(cell.state)

@@ -1,53 +1,33 @@
-"""Launching the generated Triton kernels: allocation, tile sizes, grids. Argument order is that of the kernels."""
+"""Launching the generated Triton kernels: allocation and the order of arguments, which is that of the kernels."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ._triton import INTERPRETED
 from .cell import Backward, Cell, Forward, Inputs, previous
+from .products import operand, operand_dtype, recurrent_terms, weight_gradient
+from .tiles import Plan, channels, chunk_length, parameters, plan
 
-WARPS = {"forward": 4, "backward": 8}
-WIDE = 8192  # channels of all rows from which half as many programs, twice as wide, are faster; measured on an H100
-SCAN_TILES = {  # steps, channels, warps
-    "scan_forward": (64, 16, 4),
-    "scan_backward": (64, 16, 4),
-    "trace": (32, 16, 4),
-}
-# The interpreter's time goes by operations, not by numbers: a tile there holds a short sequence whole.
-INTERPRETED_STEPS, INTERPRETED_CHANNELS = 16, 64
-ON_CHIP = 128 * 1024  # bytes of one head's matrices that one program can hold
-
-
-def refusal(cell: Cell, x: Tensor, weight: Tensor | None) -> str | None:
-    """Why the kernels cannot run this call, with a code; None where they can."""
-    if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-        return f"W412 {cell.name}: the Triton kernels compute in float32, x is {x.dtype}"
-    if weight is not None:
-        width = _padded(weight.shape[-1])
-        held = len(cell.gates) * width * width * weight.element_size()
-        if held > ON_CHIP:
-            return (
-                f"W411 {cell.name}: the recurrent matrices of a head of width {weight.shape[-1]} take "
-                f"{held // 1024} KiB in {weight.dtype}, one program holds {ON_CHIP // 1024} KiB"
-            )
-    return None
+Tensors = tuple[Tensor, ...]
 
 
 def kept_dtype(cell: Cell, index: int, weight: Tensor | None) -> torch.dtype:
     """float32; the dtype of the weight for what only the recurrent product reads."""
     if weight is not None and index == cell.recurrent and not cell.pointwise[index]:
-        return _operand_dtype(weight)
+        return operand_dtype(weight)
     return torch.float32
 
 
-def forward(cell: Cell, inputs: Inputs, keep: bool) -> Forward:
-    """One launch: outputs, final state and, with `keep`, the states that the backward reads."""
+def forward(cell: Cell, inputs: Inputs, keep: bool, how: Plan | None = None) -> Forward:
+    """Outputs, final state and, with `keep`, the states that the backward reads."""
     x = inputs.x.contiguous()
     rows, length, _, width = x.shape
-    role = "scan_forward" if _scans(cell) else "forward"
-    kernel = cell.kernels[role]
+    how = how or plan(cell, x, inputs.weight, "forward")
     outputs = {i: torch.empty(rows, length, width, dtype=x.dtype, device=x.device) for i in cell.outputs}
     kept: dict[int, Tensor] = {}
     flags = {}
@@ -59,189 +39,225 @@ def forward(cell: Cell, inputs: Inputs, keep: bool) -> Forward:
         elif keep:
             kept[i] = outputs[i]
         flags[f"KEEP_{cell.state[i]}"] = keep and not shared
-    last = tuple(torch.empty(rows, width, dtype=torch.float32, device=x.device) for _ in cell.state)
+    last = _empty(x, len(cell.state), rows, width)
+    hoisted = _hoist(cell, inputs, "hoist", len(cell.hoisted))
+    start = tuple(s.contiguous() for s in inputs.state)
+    if how.chunks > 1:
+        start = _enter(cell, inputs, how, (x, _mask(inputs), *hoisted), start, "summary")
     anything = outputs[cell.outputs[0]]  # a pointer for what is not stored
-    grid, tile = _tile(inputs, role)
-    kernel.function[grid](
-        x,
-        _mask(inputs),
-        *([_operand(inputs.weight)] if inputs.weight is not None else []),
-        *(h.contiguous() for h in inputs.hoist(cell)),
-        *(s.contiguous() for s in inputs.state),
-        *outputs.values(),
-        *(kept.get(i, anything) for i in cell.kept),
-        *last,
-        rows,
-        length,
-        H=width,
-        HAS_RESETS=inputs.resets is not None,
-        **tile,
-        **flags,
-    )
+    weight = operand(inputs.weight)
+    fixed = {"HAS_RESETS": inputs.resets is not None, **flags}
+    head = (x, _mask(inputs), *weight, *hoisted)
+    tail = (*outputs.values(), *(kept.get(i, anything) for i in cell.kept), *last)
+    if how.schedule == "split":
+        assert cell.recurrent is not None
+        turn = torch.empty(2, rows, width, dtype=weight[0].dtype, device=x.device)
+        turn[0].copy_(start[cell.recurrent])
+        for leg in _legs(length, backwards=False):
+            began = start if leg.first == 0 else last
+            _split(cell, "split_forward", how, x, (*head, *began, *tail, rows, length), turn, leg, fixed)
+    else:
+        role = f"{how.schedule}_forward"
+        extra = (how.chunk,) if how.schedule == "channels" else ()
+        cell.kernels[role].function[how.grid](
+            *head, *start, *tail, rows, length, *extra, **how.constants, **how.options, **fixed
+        )
     return Forward(tuple(outputs.values()), last, tuple(kept.values()))
 
 
 def backward(
-    cell: Cell, inputs: Inputs, kept: tuple[Tensor, ...], d_outputs: tuple[Tensor, ...], d_last: tuple[Tensor, ...]
+    cell: Cell, inputs: Inputs, kept: Tensors, d_outputs: Tensors, d_last: Tensors, how: Plan | None = None
 ) -> Backward:
-    """One GEMM for R y of every step, one launch back over time, one GEMM a gate for the gradient of R."""
+    """One GEMM for R y of every step, the loop back over time, one GEMM a gate for the gradient of R."""
     x = inputs.x.contiguous()
     rows, length, _, width = x.shape
-    role = "scan_backward" if _scans(cell) else "backward"
-    kernel = cell.kernels[role]
-    hoisted = inputs.hoist(cell)
+    how = how or plan(cell, x, inputs.weight, "backward")
+    hoisted = _hoist(cell, inputs, "hoist", len(cell.hoisted))
     new = dict(zip(cell.kept, kept, strict=True))
     own = cell.shared.count(False)
-    weight, y, recurrent = None, None, []
-    if inputs.weight is not None and cell.recurrent is not None:
-        weight = _operand(inputs.weight)
+    weight, y, recurrent = operand(inputs.weight), None, []
+    if weight and cell.recurrent is not None:
         y = new[cell.recurrent]  # what every step multiplied
         if cell.recurrent not in cell.before:
-            y = previous(cell, cell.recurrent, inputs, y).to(weight.dtype)
-        heads, gates, head_width, _ = weight.shape
-        maps = weight.view(heads, gates * head_width, head_width).transpose(1, 2)
-        recurrent = [_product(_rows(y, heads), maps)]  # [N, B·T, gates·D]
+            y = previous(cell, cell.recurrent, inputs, y).to(weight[0].dtype)
+        recurrent = [recurrent_terms(weight[0], y)]
     d_x = torch.empty_like(x)
     d_r = torch.empty(rows, length, own, width, dtype=x.dtype, device=x.device)
-    d_start = tuple(torch.empty(rows, width, dtype=torch.float32, device=x.device) for _ in cell.state)
-    d_hoisted = tuple(torch.empty(rows, width, dtype=torch.float32, device=x.device) for _ in hoisted)
+    d_start = _empty(x, len(cell.state), rows, width)
+    split = how.schedule == "split"
+    shape = (len(hoisted), rows, how.chunks, width)
+    d_hoisted = (torch.zeros if split else torch.empty)(shape, dtype=torch.float32, device=x.device)
     pointwise = [i for i, read in enumerate(cell.pointwise) if read]
-    grid, tile = _tile(inputs, role)
-    kernel.function[grid](
-        x,
-        _mask(inputs),
-        *recurrent,
-        *([weight] if weight is not None else []),
-        *(h.contiguous() for h in hoisted),
-        *(inputs.state[i].contiguous() for i in pointwise if i not in cell.before),
-        *(new[i] for i in pointwise),
-        *(d.contiguous() for d in d_outputs),
-        *(d.contiguous() for d in d_last),
-        d_x,
-        *([d_r] if own else []),
-        *d_start,
-        *d_hoisted,
-        rows,
-        length,
-        H=width,
-        HAS_RESETS=inputs.resets is not None,
-        **tile,
-    )
+    started = [i for i in pointwise if i not in cell.before]
+    start = tuple(inputs.state[i].contiguous() for i in started)
+    d_outputs = tuple(d.contiguous() for d in d_outputs)
+    ends = tuple(d.contiguous() for d in d_last)
+    if how.chunks > 1:
+        ends = _enter(cell, inputs, how, (x, _mask(inputs), *hoisted, *d_outputs), ends, "back_summary")
+        start = tuple(_chunk_starts(new[i], inputs.state[i], how) for i in started)
+    head = (x, _mask(inputs), *recurrent, *weight, *hoisted)
+    states = tuple(new[i] for i in pointwise)
+    tail = (d_x, *([d_r] if own else []), *d_start, *d_hoisted.unbind(0), rows, length)
+    fixed = {"HAS_RESETS": inputs.resets is not None}
+    if split:
+        turn = torch.empty(2, rows, len(cell.gates), width, dtype=weight[0].dtype, device=x.device)
+        for leg in _legs(length, backwards=True):
+            began = start if leg.first == 0 else tuple(new[i][:, leg.first - 1].contiguous() for i in started)
+            arrives = ends if leg.end == length and leg.step else d_start
+            given = (*head, *began, *states, *d_outputs, *arrives, *tail)
+            _split(cell, "split_backward", how, x, given, turn, leg, fixed)
+    else:
+        role = f"{how.schedule}_backward"
+        extra = (how.chunk,) if how.schedule == "channels" else ()
+        cell.kernels[role].function[how.grid](
+            *head, *start, *states, *d_outputs, *ends, *tail, *extra, **how.constants, **how.options, **fixed
+        )
     d_weight = None
-    if inputs.weight is not None and weight is not None and y is not None:
-        d_weight = _weight_gradient(cell, weight, d_x, d_r, y).to(inputs.weight.dtype)
-    return Backward(d_x, tuple(d.sum(0) for d in d_hoisted), d_weight, d_start)
+    if inputs.weight is not None and y is not None:
+        d_weight = weight_gradient(cell, weight[0], d_x, d_r, y).to(inputs.weight.dtype)
+    return Backward(d_x, tuple(d_hoisted.flatten(1, 2).unbind(0)), d_weight, d_start)
 
 
-def final_traces(cell: Cell, inputs: Inputs, kept: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """One launch over the kept states: the traces after the last step."""
+def final_traces(cell: Cell, inputs: Inputs, kept: Tensors) -> Tensors:
+    """From the kept states: the traces after the last step."""
     x = inputs.x.contiguous()
     rows, length, _, width = x.shape
+    chunk = chunk_length(cell, rows, length, width)
+    chunks = -(-length // chunk)
     new = dict(zip(cell.kept, kept, strict=True))
     pointwise = [i for i, read in enumerate(cell.pointwise) if read]
-    found = tuple(torch.empty(rows, width, dtype=torch.float32, device=x.device) for _ in inputs.traces)
-    grid, tile = _tile(inputs, "trace")
+    k = len(cell.state)
+    ends, jacobians = _empty(x, len(inputs.traces), rows, chunks, width), _empty(x, k * k, rows, chunks, width)
+    cut = torch.empty(rows, chunks, width, dtype=torch.int8, device=x.device)
+    fixed = {"HAS_RESETS": inputs.resets is not None}
+    grid, constants = channels(rows * chunks, width)
     cell.kernels["trace"].function[grid](
         x,
         _mask(inputs),
-        *(h.contiguous() for h in cell.hoist_for_trace(inputs.params)),
+        *_hoist(cell, inputs, "trace_hoist", cell.trace_hoisted),
         *(inputs.state[i].contiguous() for i in pointwise),
         *(new[i] for i in pointwise),
         *(e.contiguous() for e in inputs.traces),
-        *found,
+        *ends,
+        *jacobians,
+        cut,
         rows,
         length,
-        H=width,
-        HAS_RESETS=inputs.resets is not None,
-        **tile,
+        chunk,
+        **constants,
+        **fixed,
     )
+    if chunks == 1:
+        return tuple(e[:, 0] for e in ends)
+    found = _empty(x, len(inputs.traces), rows, width)
+    grid, constants = channels(rows, width)
+    cell.kernels["trace_carry"].function[grid](*ends, *jacobians, cut, *found, rows, chunks, **constants, **fixed)
     return found
 
 
-def _scans(cell: Cell) -> bool:
-    """Whether the scan is used where there is one."""
-    return "scan_forward" in cell.kernels
+def parameter_gradients(
+    cell: Cell, inputs: Inputs, d_hoisted: Tensors, d_start: Tensors, attached: Sequence[bool]
+) -> Tensors:
+    """[H] each, from what `backward` left to be summed, and λ·E for the state variables that came in detached."""
+    if not cell.params:
+        return ()
+    width = inputs.x.shape[-1]
+    found = _empty(inputs.x, len(cell.params), width)
+    grid, constants = parameters(width)
+    given: tuple[object, ...] = (*_params(inputs), *d_hoisted, *found, d_hoisted[0].shape[0])
+    if cell.trace:
+        past = {f"PAST_{s}": bool(inputs.traces) and not a for s, a in zip(cell.state, attached, strict=True)}
+        # without traces, pointers that are not read
+        traces = [e.contiguous() for e in inputs.traces] or [found[0]] * cell.traced
+        given = (*given, *d_start, *traces, _mask(inputs), *inputs.x.shape[:2])
+        constants |= {"HAS_RESETS": inputs.resets is not None, **past}
+    cell.kernels["hoist_vjp"].function[grid](*given, BLOCK_R=16, **constants)
+    return found
 
 
-def _padded(width: int) -> int:
-    """A head's width as the tensor cores take it: a power of two, at least 16."""
-    return max(16, 1 << (width - 1).bit_length())
+def _hoist(cell: Cell, inputs: Inputs, role: str, count: int) -> Tensors:
+    """The parameter-only values that a loop reads, [H] each."""
+    if not count:
+        return ()
+    width = inputs.x.shape[-1]
+    found = _empty(inputs.x, count, width)
+    grid, constants = parameters(width)
+    cell.kernels[role].function[grid](*_params(inputs), *found, **constants)
+    return found
 
 
-def _tile(inputs: Inputs, role: str) -> tuple[tuple[int, ...], dict[str, object]]:
-    """Grid, tile sizes and warps."""
-    rows, length, _, width = inputs.x.shape
-    tile: dict[str, object]
-    if role in SCAN_TILES:
-        steps, channels, warps = SCAN_TILES[role]
-        if rows * width >= WIDE:
-            channels *= 2
-        if INTERPRETED:
-            steps, channels = INTERPRETED_STEPS, min(INTERPRETED_CHANNELS, 1 << (width - 1).bit_length())
-        steps = max(1 if INTERPRETED else 2, min(steps, 1 << (length - 1).bit_length()))
-        tile = {"BLOCK_T": steps, "BLOCK": channels, "num_warps": warps, "num_stages": 1}
-        return (rows * -(-width // channels),), tile
-    if inputs.weight is None:
-        block = 32
-        return (-(-rows * width // block),), {"BLOCK": block, "num_warps": 1, "num_stages": 1}
-    heads, _, head_width, _ = inputs.weight.shape
-    tile = {
-        "D": head_width,
-        "BLOCK_B": 16,
-        "BLOCK_D": _padded(head_width),
-        "PRECISION": _precision(inputs.weight),
-        "num_warps": WARPS[role],
-        "num_stages": 1,
-    }
-    return (heads, -(-rows // 16)), tile
+def _params(inputs: Inputs) -> Tensors:
+    return tuple(p.contiguous() for p in inputs.params)
 
 
-def _precision(weight: Tensor) -> str:
-    """How a float32 dot is computed: TF32 only where torch allows it, else three TF32 passes or true float32."""
-    if weight.dtype != torch.float32 or INTERPRETED or torch.version.hip:
-        return "ieee"
-    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"
+def _enter(
+    cell: Cell, inputs: Inputs, how: Plan, given: Sequence[Tensor], start: Tensors, role: str
+) -> tuple[Tensor, ...]:
+    """What enters every chunk, [B, C, H]: of the state, or backwards of its adjoint."""
+    x, k = given[0], len(cell.state)
+    rows, length, _, width = x.shape
+    maps = _empty(x, k * k + k, rows, how.chunks, width)
+    cut = torch.empty(rows, how.chunks, width, dtype=torch.int8, device=x.device)
+    enters = _empty(x, k, rows, how.chunks, width)
+    fixed = {"HAS_RESETS": inputs.resets is not None}
+    cell.kernels[role].function[how.grid](*given, *maps, cut, rows, length, how.chunk, **how.constants, **fixed)
+    grid, constants = channels(rows, width)
+    backwards = role == "back_summary"
+    cell.kernels["carry"].function[grid](
+        *maps, cut, *start, *enters, rows, how.chunks, REVERSED=backwards, **constants, **fixed
+    )
+    return enters
 
 
-def _operand(weight: Tensor) -> Tensor:
-    """The matrices as the kernel reads them."""
-    return weight.to(_operand_dtype(weight)).contiguous()
+def _chunk_starts(new: Tensor, start: Tensor, how: Plan) -> Tensor:
+    """The state before every chunk, [B, C, H], from its new values at every step."""
+    before = new[:, how.chunk - 1 : (how.chunks - 1) * how.chunk : how.chunk]
+    return torch.cat([start[:, None].to(new.dtype), before], dim=1)
 
 
-def _operand_dtype(weight: Tensor) -> torch.dtype:
-    """That of the weight; but the interpreter has no bfloat16 dot."""
-    return torch.float32 if INTERPRETED and weight.dtype == torch.bfloat16 else weight.dtype
+@dataclass(frozen=True)
+class _Leg:
+    """The steps of one launch, or one half of a step: its equations, or the product that follows them."""
+
+    first: int
+    end: int
+    step: bool = True
+    through: bool = True
 
 
-def _product(left: Tensor, right: Tensor) -> Tensor:
-    """Batched product in float32, as the forward's dot accumulated it.
+def _legs(length: int, backwards: bool) -> list[_Leg]:
+    """All in one launch; but the interpreter runs programs one after another, so none may wait for the next."""
+    if not INTERPRETED:
+        return [_Leg(0, length)]
+    if not backwards:
+        return [_Leg(t, t + 1, through=False) for t in range(length)]
+    return [_Leg(t, t + 1, step, not step) for t in reversed(range(length)) for step in (True, False)]
 
-    Rounded to the operands' dtype it could put the backward on another branch of a maximum than the forward took.
-    """
-    if left.dtype == torch.float32:
-        return left @ right
-    if left.is_cuda and torch.version.hip is None and "dtype" in torch.ops.aten.bmm.overloads():
-        return torch.bmm(left, right, out_dtype=torch.float32)
-    return left.float() @ right.float()
+
+def _split(
+    cell: Cell,
+    role: str,
+    how: Plan,
+    x: Tensor,
+    given: tuple[object, ...],
+    turn: Tensor,
+    leg: _Leg,
+    fixed: dict[str, bool],
+) -> None:
+    """The launches of a split loop: as many rows at a time as programs are resident together."""
+    halves = {"STEP": leg.step, "THROUGH": leg.through}
+    for row in range(0, x.shape[0], how.row_step):
+        arrived = torch.zeros(how.grid[0] * how.grid[2], dtype=torch.int32, device=x.device)
+        cell.kernels[role].function[how.grid](
+            *given, turn, arrived, row, leg.first, leg.end, **{**how.constants, **halves}, **how.options, **fixed
+        )
+
+
+def _empty(x: Tensor, count: int, *shape: int) -> Tensors:
+    """`count` float32 tensors in one piece of memory."""
+    return torch.empty(count, *shape, dtype=torch.float32, device=x.device).unbind(0)
 
 
 def _mask(inputs: Inputs) -> Tensor:
     """Resets as bytes; without resets a pointer that is not read."""
     return inputs.resets.contiguous().view(torch.uint8) if inputs.resets is not None else inputs.x
-
-
-def _rows(y: Tensor, heads: int) -> Tensor:
-    """[B, T, H] as [N, B·T, D], a view."""
-    return y.reshape(-1, heads, y.shape[-1] // heads).transpose(0, 1)
-
-
-def _weight_gradient(cell: Cell, weight: Tensor, d_x: Tensor, d_r: Tensor, y: Tensor) -> Tensor:
-    """Sum over rows and steps of d r ⊗ y, one GEMM a gate, no copies: [N, gates, D, D]."""
-    heads = weight.shape[0]
-    own = iter(range(d_r.shape[2]))
-    right = _rows(y, heads)
-    found = torch.empty_like(weight)
-    for place, (g, shared) in enumerate(zip(cell.gates, cell.shared, strict=True)):
-        d = d_x[:, :, g] if shared else d_r[:, :, next(own)]
-        torch.bmm(_rows(d.to(weight.dtype), heads).transpose(1, 2), right, out=found[:, place])
-    return found

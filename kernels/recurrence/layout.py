@@ -40,6 +40,16 @@ def merge(values: Tensor) -> Tensor:
     return values.transpose(0, 1).clone(memory_format=torch.contiguous_format).flatten(1)
 
 
+def by_head(maps: Tensor) -> Tensor:
+    """Maps [N, ·, ·] as they are; those of each row, [B, N, ·, ·], as a view [N, B, ·, ·]."""
+    return maps if maps.dim() == 3 else maps.transpose(0, 1)
+
+
+def product(x: Tensor, maps: Tensor) -> Tensor:
+    """x · maps: [N, B, I], and maps [N, I, O] that the rows share or [N, B, I, O] of their own -> [N, B, O]."""
+    return torch.bmm(x, maps) if maps.dim() == 3 else (x.unsqueeze(-2) @ maps).squeeze(-2)
+
+
 def masks(resets: Tensor | None, length: int) -> tuple[Sequence[bool], Sequence[Tensor]]:
     """Per step: whether any row may be reset (else nothing need be selected), and which, [1, B, 1].
 

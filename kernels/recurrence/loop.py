@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .cell import Cell, Forward, Inputs, compute_dtype
-from .layout import block_length, by_step, masks, merge, split
+from .layout import block_length, by_head, by_step, masks, merge, product, split
 
 
 def forward(cell: Cell, inputs: Inputs, keep: bool) -> Forward:
@@ -18,7 +18,7 @@ def forward(cell: Cell, inputs: Inputs, keep: bool) -> Forward:
     assert cell.advance is not None
     x, dtype = inputs.x, compute_dtype(inputs.x)
     rows, length, _, width = x.shape
-    heads = inputs.weight.shape[0] if inputs.weight is not None else 1
+    heads = inputs.weight.shape[-4] if inputs.weight is not None else 1
     maps = _maps(inputs.weight, dtype) if inputs.weight is not None else None
     hoisted = [h.view(heads, 1, -1) for h in inputs.hoist(cell)]
     state = tuple(split(s.to(dtype), heads) for s in inputs.state)
@@ -35,7 +35,9 @@ def forward(cell: Cell, inputs: Inputs, keep: bool) -> Forward:
                 state = tuple(torch.where(mask[t], start, s) for start, s in zip(cell.initial, state, strict=True))
             given = plain[t - first]
             if maps is not None and cell.recurrent is not None:
-                sums = torch.baddbmm(driven[t - first], state[cell.recurrent], maps)
+                y = state[cell.recurrent]
+                shared = maps.dim() == 3
+                sums = torch.baddbmm(driven[t - first], y, maps) if shared else driven[t - first] + product(y, maps)
                 given = (*sums.unflatten(-1, (len(cell.gates), -1)).unbind(2), *given)
             state = cell.advance(*[given[place] for place in order], *state, *hoisted)
             for i, values in made.items():
@@ -47,8 +49,8 @@ def forward(cell: Cell, inputs: Inputs, keep: bool) -> Forward:
 
 
 def _maps(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """[N, gates, D, D] (out, in) as a view [N, in, gates·out]."""
-    return weight.to(dtype).flatten(1, 2).transpose(1, 2)
+    """[N, gates, D, D] (out, in) as a view [N, in, gates·out]; [B, N, …] as [N, B, in, gates·out]."""
+    return by_head(weight.to(dtype).flatten(-3, -2).transpose(-2, -1))
 
 
 def _plain(cell: Cell) -> list[int]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .cell import Backward, Cell, Inputs, compute_dtype, previous, recur
-from .layout import block_length, by_row, by_step, masks, merge, split
+from .layout import block_length, by_head, by_row, by_step, masks, merge, product, split
 
 
 def backward(
@@ -20,13 +20,13 @@ def backward(
     x, dtype = inputs.x, compute_dtype(inputs.x)
     rows, length, _, width = x.shape
     weight = inputs.weight.to(dtype) if inputs.weight is not None else None
-    heads, gates = (weight.shape[0] if weight is not None else 1), len(cell.gates)
+    heads = weight.shape[-4] if weight is not None else 1
     new = dict(zip(cell.kept, kept, strict=True))
     hoisted = inputs.hoist(cell)
     chain = _Chain(cell, inputs.resets, weight, rows, length, width, dtype, x.device)
     d_x = torch.empty_like(x, memory_format=torch.contiguous_format)
     d_hoisted = [torch.zeros(width, dtype=dtype, device=x.device) for _ in hoisted]
-    d_weight = torch.zeros_like(weight).flatten(1, 2) if weight is not None else None
+    d_weight = torch.zeros_like(weight).flatten(-3, -2).flatten(0, -3) if weight is not None else None
     nothing = torch.zeros((), dtype=dtype, device=x.device)
     stop = length
     while stop > 0:
@@ -54,14 +54,23 @@ def backward(
                     total += part.sum((0, 1))
         if d_weight is not None and cell.recurrent is not None:
             # the sum of all outer products of the block, one GEMM a head
-            left = d_gates.permute(1, 3, 4, 0, 2).reshape(heads, gates * (width // heads), -1)
-            right = by_step(before[cell.recurrent], heads).permute(1, 0, 2, 3).reshape(heads, -1, width // heads)
-            d_weight.baddbmm_(left, right)
+            y = by_step(before[cell.recurrent], heads)
+            d_weight.baddbmm_(*_factors(d_gates.flatten(3), y, own=d_weight.shape[0] != heads))
         stop = first
     d_state = tuple(merge(d) for d in chain.adjoint.unbind(2))
     if d_weight is not None and inputs.weight is not None:
         d_weight = d_weight.view(inputs.weight.shape).to(inputs.weight.dtype)
     return Backward(d_x, tuple(d_hoisted), d_weight, d_state)
+
+
+def _factors(d_gates: Tensor, y: Tensor, own: bool) -> tuple[Tensor, Tensor]:
+    """What the gradient of the weight is the product of: [N, G, T·B] and [N, T·B, D], or, where each row has its `own`
+    weight, [B·N, G, T] and [B·N, T, D].
+
+    d_gates: [T, N, B, G]; y: [T, N, B, D]."""
+    if own:
+        return d_gates.permute(2, 1, 3, 0).flatten(0, 1), y.permute(2, 1, 0, 3).flatten(0, 1)
+    return d_gates.permute(1, 3, 0, 2).flatten(2), y.transpose(0, 1).flatten(1, 2)
 
 
 class _Chain:
@@ -85,7 +94,7 @@ class _Chain:
     ) -> None:
         self.cell, self.length = cell, length
         self.size = size = block_length(rows, length, width)
-        self.heads = heads = weight.shape[0] if weight is not None else 1
+        self.heads = heads = weight.shape[-4] if weight is not None else 1
         self.gates = gates = len(cell.gates)
         self.resets, self.mask = masks(resets, length)
         shape = (heads, rows, gates + len(cell.state), width // heads)
@@ -110,7 +119,8 @@ class _Chain:
         ]
         self.terms = list(zip(*terms, strict=True))
         self.states = self.slab[:, :, :, gates:].unbind(0)
-        self.transposed = weight.flatten(1, 2) if weight is not None else None  # [N, gates·D, D]
+        # [N, gates·D, D], or [N, B, gates·D, D]
+        self.transposed = by_head(weight.flatten(-3, -2)) if weight is not None else None
         if cell.recurrent is not None:
             self.through = list(
                 zip(
@@ -167,7 +177,7 @@ class _Chain:
                 target.addcmul_(partial, adjoint)
             if self.transposed is not None:
                 target, d_gates = self.through[u]
-                target.add_(torch.bmm(d_gates, self.transposed))
+                target.add_(product(d_gates, self.transposed))
             if outside is not None:  # what a reset step read does not reach the step before it
                 states[u].copy_(torch.where(self.mask[first + u][:, :, None], outside, states[u]))
 

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from ..warnings import warn_once
-from . import autograd, launch
+from . import autograd
 from ._triton import AVAILABLE, INTERPRETED, disabled
 from .cell import Cell, Inputs, compute_dtype
 from .reference import reference
+from .tiles import refusal
 
 IMPLS = ("reference", "torch", "triton", "auto")
 
@@ -20,8 +21,9 @@ class RecurrenceOp:
     """A recurrence over sequences and over single steps, differentiable.
 
     x: [B, T, G, H], G inputs in declared order. params: [H] each. weight: [N, gates, D, D] (out, in) with H = N·D, or
-    None. state: [B, H] each, None for the initial one. traces: [B, H] each, parameter-major, or empty. resets: bool
-    [B, T] or None. Everything computes in float32, or in float64 when x is; outputs have the dtype of x.
+    [B, N, gates, D, D] where each row has its own, or None. state: [B, H] each, None for the
+    initial one. traces: [B, H] each, parameter-major, or empty. resets: bool [B, T] or None. Everything computes in
+    float32, or in float64 when x is; outputs have the dtype of x.
 
     Gradients go to x, params, weight and the incoming state. Where an incoming state tensor does not require grad and
     traces came with it, params also get λ·E, their gradient along the steps before this call.
@@ -46,6 +48,8 @@ class RecurrenceOp:
         impl: str = "auto",
     ) -> tuple[Tensors, Tensors, Tensors]:
         """Outputs [B, T, H] each, final state [B, H] each, final traces [B, H] each."""
+        if weight is not None and weight.dim() == 5 and weight.shape[0] == 1:
+            weight = weight[0]  # of one row, or of all alike
         state = self.initial_state(x.shape[0], x.shape[-1], x) if state is None else tuple(state)
         self._check(x, params, weight, state, traces, resets)
         impl = self._choose(x, weight, impl)
@@ -107,13 +111,13 @@ class RecurrenceOp:
                 raise RuntimeError("impl='triton' needs the package triton, which is not installed")
             if not x.is_cuda and not INTERPRETED:
                 raise RuntimeError("impl='triton' on CPU tensors needs the interpreter: TRITON_INTERPRET=1")
-            if reason := launch.refusal(self.cell, x, weight):
+            if reason := refusal(self.cell, x, weight):
                 raise RuntimeError(reason)
         if impl != "auto":
             return impl
         if not (x.is_cuda or INTERPRETED) or not AVAILABLE or disabled():
             return "torch"
-        reason = launch.refusal(self.cell, x, weight)
+        reason = refusal(self.cell, x, weight)
         if reason is not None:
             warn_once(f"{reason}; running the torch loop, which is much slower", stacklevel=4)
         return "torch" if reason is not None else "triton"
@@ -136,10 +140,11 @@ class RecurrenceOp:
         if (weight is None) != (cell.recurrent is None):
             raise ValueError(f"{name}: weight is {'missing' if weight is None else 'given, but nothing is recurrent'}")
         if weight is not None:
-            n, g, d, e = weight.shape
-            if g != len(cell.gates) or d != e or n * d != width:
+            *own, n, g, d, e = weight.shape
+            if g != len(cell.gates) or d != e or n * d != width or own not in ([], [rows]):
                 raise ValueError(
-                    f"{name}: weight is [N, {len(cell.gates)}, D, D] with N·D = {width}, got {tuple(weight.shape)}"
+                    f"{name}: weight is [N, {len(cell.gates)}, D, D] with N·D = {width}, or {rows} of these, "
+                    f"got {tuple(weight.shape)}"
                 )
         if resets is not None and (resets.dtype != torch.bool or tuple(resets.shape) != (rows, length)):
             raise ValueError(f"{name}: resets are bool [{rows}, {length}], got {resets.dtype} {tuple(resets.shape)}")

@@ -21,12 +21,14 @@ from ..precision import full_precision
 
 
 class _Attach(torch.autograd.Function):
-    """One state variable [B, H] with vectors [H] and their traces [B, H], maps [H, J] and theirs [B, H, J]."""
+    """One state variable [B, H] with vectors [H] and their traces [B, H], maps [H, J] and theirs [B, H, J].
+
+    A map may be one for each row, [B, H, J] (or [1, H, J]): then so is its gradient."""
 
     @staticmethod
     def forward(ctx: Any, state: Tensor, fresh: Tensor | None, vectors: int, *rest: Tensor) -> Tensor:
         params, traces = rest[: len(rest) // 2], rest[len(rest) // 2 :]
-        ctx.vectors, ctx.dtypes = vectors, [p.dtype for p in params]
+        ctx.vectors, ctx.kinds = vectors, [(p.dtype, p.shape) for p in params]
         ctx.save_for_backward(fresh, *traces)
         return state.view_as(state)
 
@@ -46,8 +48,8 @@ class _Attach(torch.autograd.Function):
                     grads.append(torch.where(silent, 0.0, adjoint * trace).sum(0))
                 else:
                     heard = torch.where(silent[..., None], 0.0, trace)
-                    grads.append((adjoint[..., None] * heard).sum(0))
-        found = [g.to(d) for g, d in zip(grads, ctx.dtypes, strict=True)]
+                    grads.append((adjoint[..., None] * heard).sum_to_size(ctx.kinds[place][1]))
+        found = [g.to(dtype) for g, (dtype, _) in zip(grads, ctx.kinds, strict=True)]
         return (None, None, None, *found, *(None for _ in traces))
 
 
@@ -68,8 +70,8 @@ def rtu_attach(
     w2_c2: Tensor,
     segments: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """hc1, hc2: [B, H]; nu, theta: [H]; weight1, weight2: [H, J]; traces of the vectors [B, H], of the maps [B, H, J];
-    segments: int64 [B, T] or None. Returns hc1 and hc2."""
+    """hc1, hc2: [B, H]; nu, theta: [H]; weight1, weight2: [H, J], or [B, H, J] with one map for each row; traces of the
+    vectors [B, H], of the maps [B, H, J]; segments: int64 [B, T] or None. Returns hc1 and hc2."""
     fresh = None if segments is None else segments[:, 0] > 0
     return _attach(
         hc1, hc2, (nu, theta, weight1, weight2), (nu_c1, th_c1, w1_c1, w2_c1), (nu_c2, th_c2, w1_c2, w2_c2), fresh

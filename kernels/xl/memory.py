@@ -17,11 +17,30 @@ def relative_positions(
 ) -> Tensor:
     """R(d) for d = 0 .. mem_len: [M+1, H] = [sin(d f), cos(d f)], f_i = 10000^(-2i/H) (arXiv 1901.02860, section 3.3).
 
-    Computed in float64, then rounded to `dtype`. An odd H drops the last cosine.
+    Computed in float64, then rounded to `dtype`. An odd H drops the last cosine. On a CPU it is computed once.
     """
+    key = mem_len, width, dtype or torch.get_default_dtype(), torch.device(device or torch.get_default_device())
+    # On a GPU a call may be inside a recorded graph, whose memory is the graph's.
+    keep = key[3].type == "cpu" and not torch.compiler.is_compiling()
+    if keep and key in _kept:
+        return _kept[key]
+    with torch.inference_mode(False), torch.no_grad():
+        found = _positions(*key)
+    if keep and type(found) is Tensor:  # a trace makes none that could be kept
+        if len(_kept) >= KEPT:
+            _kept.clear()
+        _kept[key] = found
+    return found
+
+
+KEPT = 64  # encodings
+_kept: dict[tuple[int, int, torch.dtype, torch.device], Tensor] = {}
+
+
+def _positions(mem_len: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     frequency = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64, device=device) / max(width, 1))
     angle = torch.arange(mem_len + 1, dtype=torch.float64, device=device)[:, None] * frequency
-    return torch.cat([angle.sin(), angle.cos()], -1)[:, :width].to(dtype or torch.get_default_dtype())
+    return torch.cat([angle.sin(), angle.cos()], -1)[:, :width].to(dtype)
 
 
 def xl_memory(x: Tensor, mem: Tensor, fill: Tensor, segments: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -31,12 +50,12 @@ def xl_memory(x: Tensor, mem: Tensor, fill: Tensor, segments: Tensor | None = No
     and fill' int64 [B].
     """
     slots, steps = mem.shape[1], x.shape[1]
+    old, new = mem.detach(), x.detach().to(mem.dtype)
+    rows = torch.cat([old[:, steps:], new[:, max(0, steps - slots) :]], 1)
     if segments is None:
-        length = fill + steps
-    else:
-        length = torch.where(segments[:, -1] == 0, fill + steps, steps - segment_starts(segments)[:, -1])
+        return rows, (fill + steps).clamp(max=slots)  # what is not real was zeros, and has only moved
+    length = torch.where(segments[:, -1] == 0, fill + steps, steps - segment_starts(segments)[:, -1])
     fill = length.clamp(max=slots)
-    rows = torch.cat([mem.detach(), x.detach().to(mem.dtype)], 1)[:, steps:]
     real = torch.arange(slots, device=x.device) >= slots - fill[:, None]
     return torch.where(real[..., None], rows, 0), fill
 
@@ -51,3 +70,14 @@ def xl_context(x: Tensor, mem: Tensor, segments: Tensor | None = None) -> Tensor
     if segments is not None:
         mem = torch.where((segments[:, 0] > 0)[:, None, None], 0, mem)
     return torch.cat([mem, x], 1)
+
+
+def by_distance(queries: Tensor, rel: Tensor) -> Tensor:
+    """The products of queries [N, B, W, D] with every distance, the farthest first: [N, B, W, M+1].
+
+    rel: [M+1, N, D], or with adapters one for each row, [B, M+1, N, D].
+    """
+    if rel.dim() == 3:
+        rows = queries.flatten(1, 2) @ rel.flip(0).permute(1, 2, 0)
+        return rows.unflatten(1, queries.shape[1:3])
+    return queries @ rel.flip(1).permute(2, 0, 3, 1)

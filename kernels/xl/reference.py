@@ -21,19 +21,24 @@ def xl_attention_reference(
     v_bias: Tensor,
     fill: Tensor,
     segments: Tensor | None = None,
+    drop: Tensor | None = None,
 ) -> Tensor:
     """Shapes as in `sequence.xl_attention`."""
-    steps, width, slots = q.shape[1], q.shape[-1], rel.shape[0] - 1
+    steps, width, slots = q.shape[1], q.shape[-1], rel.shape[-3] - 1
     here = torch.zeros_like(fill)[:, None].expand(-1, steps) if segments is None else segments
     # The episode of every key of [memory, inputs]; -1 for a slot which is not real.
     memory = torch.where(torch.arange(slots, device=fill.device) >= slots - fill[:, None], 0, -1)
     keys_of = torch.cat([memory, here], 1)
+    distances = rel.flip(-3).expand(q.shape[0], *rel.shape[-3:])  # one for each row, or one for all
     outputs = []
     for t in range(steps):
         window = slice(t, t + slots + 1)  # the last of them is the query's own
         content = torch.einsum("bnd,bsnd->bns", q[:, t] + u, k[:, window])
-        position = torch.einsum("bnd,snd->bns", q[:, t] + v_bias, rel.flip(0))
+        position = torch.einsum("bnd,bsnd->bns", q[:, t] + v_bias, distances)
         hidden = keys_of[:, window] != here[:, t, None]
         scores = ((content + position) / width**0.5).masked_fill(hidden[:, None], float("-inf"))
-        outputs.append(torch.einsum("bns,bsnd->bnd", torch.softmax(scores, -1), v[:, window]))
+        weights = torch.softmax(scores, -1)
+        if drop is not None:
+            weights = weights * (drop if drop.dim() == 3 else drop[:, t])
+        outputs.append(torch.einsum("bns,bsnd->bnd", weights, v[:, window]))
     return torch.stack(outputs, 1)

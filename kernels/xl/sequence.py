@@ -16,6 +16,7 @@ from ..fence import Fence
 from ..opaque import opaque
 from ..precision import accumulate_dtype
 from ..segments import finite_rows, segment_starts, tainted
+from .memory import by_distance
 
 MIN_BLOCK = 64  # smaller blocks would waste matrix products when the memory is short
 HIDDEN = -1  # the segment of a slot which is not real
@@ -36,14 +37,17 @@ def xl_attention(
     v_bias: Tensor,
     fill: Tensor,
     segments: Tensor | None = None,
+    drop: Tensor | None = None,
 ) -> Tensor:
     """softmax(((q + u) k^T + (q + v_bias) rel^T) / sqrt(D)) v over the window of each query.
 
     q: [B, T, N, D]; k, v: [B, M+T, N, D], the projections of [memory, inputs]; rel: [M+1, N, D], the projection of
-    R(d), row d for distance d; u, v_bias: [N, D]; fill: int64 [B], how many memory slots are real; segments: int64
-    [B, T] or None. Returns [B, T, N, D] in q's dtype.
+    R(d), row d for distance d (or [B, M+1, N, D], where each row has its own); u, v_bias: [N, D]; fill: int64 [B], how
+    many memory slots are real; segments: int64 [B, T] or None; drop: what dropout multiplies the weights by,
+    [B, T, N, M+1] or [B, N, M+1] for all steps, the farthest distance first, or None. Returns [B, T, N, D] in q's
+    dtype.
     """
-    slots, steps, dtype = rel.shape[0] - 1, q.shape[1], q.dtype
+    slots, steps, dtype = rel.shape[-3] - 1, q.shape[1], q.dtype
     k, v, rel, u, v_bias = (x.to(dtype) for x in (k, v, rel, u, v_bias))
     bad = fence = None
     if segments is not None:
@@ -63,15 +67,18 @@ def xl_attention(
     scale = q.shape[-1] ** -0.5
     heads = q.permute(2, 0, 1, 3)  # [N, B, GW, D]
     content = ((heads + u[:, None, None]) * scale).unflatten(2, (blocks, width))
-    position = ((heads + v_bias[:, None, None]) * scale).flatten(1, 2) @ rel.flip(0).permute(1, 2, 0)  # [N, B GW, M+1]
-    position = _skew(position.unflatten(1, (-1, blocks, width)))  # [N, B, G, W, M+W]
+    position = by_distance((heads + v_bias[:, None, None]) * scale, rel)  # [N, B, GW, M+1]
+    position = _skew(position.unflatten(2, (blocks, width)))  # [N, B, G, W, M+W]
     keys, values = (_windows(x.permute(2, 0, 1, 3), 2, slots, blocks, width) for x in (k, v))
     scores = content @ keys.transpose(-1, -2) + position
     if ids is not None:
         window = _windows(ids, 1, slots, blocks, width)[..., None, :]
         own = 0 if segments is None else ids[:, slots:].unflatten(1, (blocks, width))[..., None]
         scores = scores.masked_fill(window != own, float("-inf"))
-    weights = torch.softmax(scores, -1, dtype=accumulate_dtype(scores)).to(dtype)
+    weights = torch.softmax(scores, -1, dtype=accumulate_dtype(scores))
+    if drop is not None:
+        weights = weights * _by_key(drop, blocks, width, pad)
+    weights = weights.to(dtype)
     y = (weights @ values).flatten(2, 3)[:, :, :steps].permute(1, 2, 0, 3).to(dtype)
     if bad is None or fence is None:
         return y
@@ -86,11 +93,19 @@ def _windows(x: Tensor, dim: int, slots: int, blocks: int, width: int) -> Tensor
     return torch.cat([before, x.narrow(dim, slots, blocks * width).unflatten(dim, (blocks, width))], dim + 1)
 
 
-def _skew(position: Tensor) -> Tensor:
-    """[..., W, M+1] -> [..., W, M+W]: entry e of row w moves to column w + e; the rest is -inf."""
+def _by_key(drop: Tensor, blocks: int, width: int, pad: int) -> Tensor:
+    """[B, T, N, M+1] or [B, N, M+1], by distance -> [N, B, G, W, M+W] by key, zero outside of the window."""
+    each = (drop.unsqueeze(1) if drop.dim() == 3 else drop).permute(2, 0, 1, 3)
+    steps = blocks * width - pad
+    each = F.pad(each.expand(-1, -1, steps, -1), (0, 0, 0, pad))
+    return _skew(each.unflatten(2, (blocks, width)), 0.0)
+
+
+def _skew(position: Tensor, outside: float = float("-inf")) -> Tensor:
+    """[..., W, M+1] -> [..., W, M+W]: entry e of row w moves to column w + e; the rest is ``outside``."""
     width, distances = position.shape[-2:]
     columns = distances - 1 + width
-    padded = F.pad(position, (0, width), value=float("-inf")).flatten(-2)  # rows of columns + 1
+    padded = F.pad(position, (0, width), value=outside).flatten(-2)  # rows of columns + 1
     return padded[..., : width * columns].unflatten(-1, (width, columns))
 
 

@@ -24,10 +24,12 @@ def xl_attention_step(
     v_bias: Tensor,
     fill: Tensor,
     resets: Tensor | None = None,
+    drop: Tensor | None = None,
 ) -> Tensor:
-    """`xl_attention` for one query. q: [B, N, D]; k, v: [B, M+1, N, D]; resets: bool [B] or None -> [B, N, D]."""
+    """`xl_attention` for one query. q: [B, N, D]; k, v: [B, M+1, N, D]; resets: bool [B] or None; drop: [B, N, M+1] or
+    None -> [B, N, D]."""
     segments = None if resets is None else resets.to(torch.int64)[:, None]
-    return xl_attention(q[:, None], k, v, rel, u, v_bias, fill, segments)[:, 0]
+    return xl_attention(q[:, None], k, v, rel, u, v_bias, fill, segments, drop)[:, 0]
 
 
 def xl_step(
@@ -43,6 +45,7 @@ def xl_step(
     u: Tensor,
     v_bias: Tensor,
     resets: Tensor | None = None,
+    drop: Tensor | None = None,
 ) -> Tensor:
     """One query over the raw inputs in memory, which are never projected:
 
@@ -50,29 +53,43 @@ def xl_step(
         sum_j a_j (W_v m_j + b_v) = W_v (sum_j a_j m_j) + b_v
 
     x: [B, H], the input of this step; q: [B, N, D]; mem: [B, M, H]; fill: int64 [B]; wk, wv: [N*D, H]; bk, bv: [N*D] or
-    None; rel: [M+1, N, D]; u, v_bias: [N, D]; resets: bool [B] or None. Returns [B, N, D]: 2BNH(M + D) multiply-adds in
-    place of the 2BMH ND of projecting M rows.
+    None; rel: [M+1, N, D]; u, v_bias: [N, D]; resets: bool [B] or None; drop: what dropout multiplies the weights a
+    by, [B, N, M+1], or None. wk, wv and rel have one more axis in front where each row has its own (1 for wk and wv:
+    all alike). Returns [B, N, D]: 2BNH(M + D) multiply-adds in place of the 2BMH ND of projecting M rows.
     """
     dtype, (heads, width), slots = q.dtype, q.shape[1:], mem.shape[1]
     rel, u, v_bias, wk, wv = (t.to(dtype) for t in (rel, u, v_bias, wk, wv))
-    wk, wv = wk.unflatten(0, (heads, width)), wv.unflatten(0, (heads, width))
+    wk, wv = wk.unflatten(-2, (heads, width)), wv.unflatten(-2, (heads, width))
     if resets is not None:
         mem, fill = reset_state(mem, resets), torch.where(resets, 0, fill)
-    rows = torch.cat([mem.to(dtype), x[:, None].to(dtype)], 1)  # [B, M+1, H]
+    mem, own = mem.to(dtype), x[:, None].to(dtype)  # joined they would be a copy of the memory
     content, position = (q + u) * width**-0.5, (q + v_bias) * width**-0.5
-    probe = (content.transpose(0, 1) @ wk).transpose(0, 1)  # [B, N, H]
-    scores = probe @ rows.transpose(1, 2)  # [B, N, M+1]
-    scores = scores + (position.transpose(0, 1) @ rel.flip(0).permute(1, 2, 0)).transpose(0, 1)
+    probe = _by_head(content, wk)  # [B, N, H]
+    scores = torch.cat([probe @ mem.transpose(1, 2), probe @ own.transpose(1, 2)], -1)  # [B, N, M+1]
+    scores = scores + _by_head(position, rel.flip(-3).movedim(-3, -1))
     if bk is not None:
         # The same for every key, so softmax drops it: kept because the scores are then those of the sequence form.
         scores = scores + (content * bk.to(dtype).view(heads, width)).sum(-1, keepdim=True)
     if slots:
         empty = torch.arange(slots + 1, device=x.device) < slots - fill[:, None]
         scores = scores.masked_fill(empty[:, None], float("-inf"))
-    weights = torch.softmax(scores, -1, dtype=accumulate_dtype(scores)).to(dtype)
-    mixed = (weights @ rows).transpose(0, 1)  # [N, B, H]
-    y = (mixed @ wv.transpose(1, 2)).transpose(0, 1)
-    return (y if bv is None else y + bv.to(dtype).view(heads, width)).to(dtype)
+    weights = torch.softmax(scores, -1, dtype=accumulate_dtype(scores))
+    if drop is not None:
+        weights = weights * drop
+    weights = weights.to(dtype)
+    seen = weights[..., :-1] @ mem + weights[..., -1:] * own
+    y = _by_head(seen, wv.transpose(-1, -2))
+    if bv is not None:
+        # The weights sum to 1, unless some were dropped.
+        y = y + bv.to(dtype).view(heads, width) * (1 if drop is None else weights.sum(-1, keepdim=True))
+    return y.to(dtype)
+
+
+def _by_head(x: Tensor, maps: Tensor) -> Tensor:
+    """x [B, N, I] by maps [N, I, O], or by maps [B, N, I, O] (1 for B: all rows alike) -> [B, N, O]."""
+    if maps.dim() == 3:
+        return (x.transpose(0, 1) @ maps).transpose(0, 1)
+    return (x.unsqueeze(-2) @ maps).squeeze(-2)
 
 
 def xl_memory_step(x: Tensor, mem: Tensor, fill: Tensor, resets: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ._renamed import no_attribute
 
 if TYPE_CHECKING:
+    from .cores import AxonLayer, MemoryCore, check_core, register_core, update_parent_state
     from .cortex_dsl import (
         AxonCoreConfig,
         CellConfig,
@@ -31,12 +32,48 @@ if TYPE_CHECKING:
         recipes,
         register_token,
     )
-    from .runtime import CompiledStack, CortexInputError, CortexStateError, CortexWarning, compile, load
+    from .equations import recurrence, register_recurrence
+    from .runtime import (
+        CheckpointInfo,
+        CompiledStack,
+        CortexCheckpointError,
+        CortexInputError,
+        CortexPartError,
+        CortexStateError,
+        CortexWarning,
+        checkpoint_info,
+        compile,
+        import_checkpoint,
+        load,
+        load_checkpoint,
+        save_checkpoint,
+        set_dropout_seed_,
+        set_trunk_lr_mult_,
+        tune,
+    )
+    from .scaffolds import BaseScaffold, register_scaffold
     from .stacks import build_column_auto_config, build_cortex, build_cortex_auto_config, build_cortex_auto_stack
 
 _HOMES = {
+    "AxonLayer": "cores",
+    "BaseScaffold": "scaffolds",
+    "MemoryCore": "cores",
+    "check_core": "cores",
+    "register_core": "cores",
+    "register_scaffold": "scaffolds",
+    "update_parent_state": "cores",
+    "CortexPartError": "runtime",
     "compile": "runtime",
     "load": "runtime",
+    "checkpoint_info": "runtime",
+    "import_checkpoint": "runtime",
+    "load_checkpoint": "runtime",
+    "save_checkpoint": "runtime",
+    "set_dropout_seed_": "runtime",
+    "set_trunk_lr_mult_": "runtime",
+    "tune": "runtime",
+    "CheckpointInfo": "runtime",
+    "CortexCheckpointError": "runtime",
     "CompiledStack": "runtime",
     "CortexInputError": "runtime",
     "CortexLoadError": "runtime",
@@ -55,25 +92,33 @@ _HOMES = {
     "parse": "cortex_dsl",
     "recipes": "cortex_dsl",
     "register_token": "cortex_dsl",
+    "recurrence": "equations",
+    "register_recurrence": "equations",
     "build_column_auto_config": "stacks",
     "build_cortex": "stacks",
     "build_cortex_auto_config": "stacks",
     "build_cortex_auto_stack": "stacks",
 }
 # Modules that `import cortexc` alone makes reachable.
-_MODULES = ("cells", "config", "stacks")
+_MODULES = ("cells", "config", "cores", "equations", "registry", "scaffolds", "stacks", "tokens")
 
 __all__ = [
     "AxonCoreConfig",
+    "AxonLayer",
+    "BaseScaffold",
     "CellConfig",
+    "CheckpointInfo",
     "CompiledStack",
     "CoreConfig",
+    "CortexCheckpointError",
     "CortexInputError",
+    "CortexPartError",
     "CortexSpecError",
     "CortexStackConfig",
     "CortexStateError",
     "CortexSyntaxError",
     "CortexWarning",
+    "MemoryCore",
     "RoutedAdapterConfig",
     "RouterConfig",
     "ScaffoldConfig",
@@ -81,12 +126,25 @@ __all__ = [
     "build_cortex",
     "build_cortex_auto_config",
     "build_cortex_auto_stack",
+    "check_core",
+    "checkpoint_info",
     "compile",
     "default_cells",
+    "import_checkpoint",
     "load",
+    "load_checkpoint",
     "parse",
     "recipes",
+    "recurrence",
+    "register_core",
+    "register_recurrence",
+    "register_scaffold",
     "register_token",
+    "save_checkpoint",
+    "set_dropout_seed_",
+    "set_trunk_lr_mult_",
+    "tune",
+    "update_parent_state",
 ]
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from .cortex_dsl import RoutedAdapterConfig
 from .runtime.errors import CortexWarning
 
 Mode = Literal["forward", "forward+backward", "step", "stepper"]
@@ -124,11 +125,12 @@ def _on_gpu(call: Callable[[], object]) -> float:
 
 def prepared_call(module: nn.Module, x: Tensor, mode: Mode) -> Callable[[], object]:
     """The call that a mode times. The step starts from a state that has seen half the sequence."""
+    routes = routes_for(module, x)
     if mode == "forward":
 
         def forward() -> object:
             with torch.no_grad():
-                return module(x)
+                return module(x, **routes)
 
         return forward
     if mode == "forward+backward":
@@ -137,21 +139,29 @@ def prepared_call(module: nn.Module, x: Tensor, mode: Mode) -> Callable[[], obje
         def forward_backward() -> None:
             module.zero_grad(set_to_none=True)
             x_grad.grad = None
-            y = module(x_grad)[0]
+            y = module(x_grad, **routes)[0]
             y.backward(torch.ones_like(y))
 
         return forward_backward
     with torch.no_grad():
-        _, state = module(x[:, : max(1, x.shape[1] // 2)])
+        _, state = module(x[:, : max(1, x.shape[1] // 2)], **routes)
     x_t, step = x[:, -1].contiguous(), getattr(module, "step", None) or module
     if mode == "stepper":
-        return functools.partial(module.stepper(x.shape[0]), x_t)  # type: ignore[operator]
+        return functools.partial(module.stepper(x.shape[0]), x_t, **routes)  # type: ignore[operator]
 
     def one_step() -> object:
         with torch.no_grad():
-            return step(x_t, state)
+            return step(x_t, state, **routes)
 
     return one_step
+
+
+def routes_for(module: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """What a stack with routed adapters needs beside x: its rows take the slots in turn."""
+    adapter = getattr(module, "adapter", None)
+    if not isinstance(adapter, RoutedAdapterConfig):
+        return {}
+    return {"route_ids": torch.arange(x.shape[0], device=x.device) % adapter.num_slots}
 
 
 def time_mode(module: nn.Module, x: Tensor, mode: Mode, name: str, *, rounds: int, seconds: float) -> Timing:
@@ -202,7 +212,7 @@ def compare(
                 progress(f"{name}: {mode}")
                 timings.append(time_mode(module, x, mode, name, rounds=rounds, seconds=seconds))
             with torch.no_grad():
-                y = module(x)[0].double().cpu()
+                y = module(x, **routes_for(module, x))[0].double().cpu()
         except (RuntimeError, NotImplementedError, ImportError) as failure:
             reason = str(failure).strip().splitlines() or [type(failure).__name__]
             outcomes.append(Outcome(name, tuple(timings), None, reason[0], tuple(notes)))

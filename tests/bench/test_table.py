@@ -83,3 +83,24 @@ def test_gpu_script_runs_on_a_cpu(tmp_path, backends):
     assert names[:2] == ["cortexc reference", "cortexc eager"]
     assert "lstm" in names
     assert result["outcomes"][1]["relative_error"] <= 2e-5
+
+
+def test_recurrences(tmp_path):
+    about = {"device": "Some GPU", "torch": "2.13.0", "triton": "3.9.0", "cudnn": 91900, "commit": "0123456789abcdef"}
+    kind = {"shape": "[2,3,1x4]", "dtype": "float32"}
+    peer = {"cudnn_forward_ms": 4.0, "forward_ms": 1.0, "cudnn_both_ms": 12.0, "both_ms": 3.0, "both_graph_ms": 2.0}
+    rows = [
+        {"time": "axon", **kind, "resets": True, "forward_ms": 0.5, "us_a_step": 9.0, "both_ms": 1.25}
+        | {"forward_graph_ms": 0.25, "both_graph_ms": 1.0, "forward_bound_ms": 0.125, "both_bound_ms": 0.25},
+        {"time": "slstm", **kind, "resets": False, "failed": "OutOfResources"},
+        {"peer": "lstm", **kind, "tf32": True, **peer, "times_faster": 4.0},
+        {"check": "gru", **kind, "right": True, "runs": 200, "runs_that_moved": 0},
+        {"check": "far", **kind, "right": False},
+    ]
+    (tmp_path / "one.json").write_text(json.dumps({"about": about | {"date": "2026-01-02"}, "rows": rows}))
+    assert table(tmp_path).returncode == 0
+    text = (tmp_path / "README.md").read_text()
+    assert "| axon | [2,3,1x4] | float32 | 2 % | 0.5 (0.25) | 9 | 1.25 (1) | 50% / 25% |" in text
+    assert "| slstm | [2,3,1x4] | float32 | – | OutOfResources | – | OutOfResources | – |" in text
+    assert "| lstm | [2,3,1x4] | float32 (TF32) | 4 | 1 | 12 | 3 (2) | 4 |" in text
+    assert "2 cases, outputs, states, traces and gradients against float64, 1 wrong; 200 runs" in text

@@ -39,6 +39,8 @@ def value_for(name: str, annotation: Any) -> st.SearchStrategy[Any]:
         return st.booleans()
     if annotation is int:
         return st.integers(1, 64)
+    if annotation is str:
+        return st.sampled_from(["gru", "lru", "of_mine_2"])
     if annotation is float:
         low, high = FLOATS.get(name, (0.0, 0.9))
         return st.floats(low, high, allow_nan=False)

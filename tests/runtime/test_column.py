@@ -32,7 +32,13 @@ def column(options: str, backend: str = "eager") -> cortexc.CompiledStack:
 
 
 def formula(
-    stack: cortexc.CompiledStack, x: Tensor, *, top_k: int | None, temperature: float, whisper: float
+    stack: cortexc.CompiledStack,
+    x: Tensor,
+    *,
+    top_k: int | None = None,
+    temperature: float = 1.0,
+    whisper: float = 0.1,
+    scale: float = WIDTH**0.5,
 ) -> Tensor:
     """spec.md §4, term by term."""
     p = {name.removeprefix("layers.0."): value for name, value in stack.named_parameters()}
@@ -44,7 +50,7 @@ def formula(
         outputs.append(u + F.conv1d(padded, weight, bias, groups=WIDTH).transpose(1, 2))
     delta = torch.stack([y - u for y in outputs], 2)  # [B, T, E, H]
     z = (p["router.keys"] @ p["router.Wk.weight"].T) @ (p["router.Wq.weight"] @ p["router.context"])
-    z = z / WIDTH**0.5 / temperature
+    z = z / scale / temperature
     if top_k is not None:
         kept = z.topk(top_k).indices
         z = torch.full_like(z, float("-inf")).scatter(0, kept, z[kept])
@@ -77,6 +83,15 @@ def test_column_is_its_formula(backend: str, top_k: int | None) -> None:
     for name, a, b in zip(["x", *(n for n, _ in stack.named_parameters())], found, wanted, strict=True):
         zero = torch.zeros((), dtype=F64, device=DEVICE)
         assert_close(*torch.broadcast_tensors(zero if a is None else a, zero if b is None else b), what=name)
+
+
+@pytest.mark.parametrize("backend", ["reference", "eager"])
+def test_without_the_square_root_scores_are_divided_by_d_key(backend: str) -> None:
+    stack = column("{use_sqrt_scale=false}", backend)
+    x = torch.randn(ROWS, STEPS, WIDTH, dtype=F64, device=DEVICE)
+    y, _ = stack(x)
+    assert_close(y, formula(stack, x, scale=WIDTH))
+    assert (y - formula(stack, x)).abs().max() > 1e-3
 
 
 def test_the_router_trains_from_its_start() -> None:

@@ -10,6 +10,8 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
+import cortexc
+from cortexc.compiler.recurrence import State, exp, sigmoid, tanh
 from cortexc.cortex_dsl import (
     AdapterScaffoldConfig,
     AxonCoreConfig,
@@ -19,6 +21,7 @@ from cortexc.cortex_dsl import (
     PassThroughScaffoldConfig,
     PostUpScaffoldConfig,
     PreUpScaffoldConfig,
+    RecurrenceCoreConfig,
     RouterConfig,
     mLSTMCoreConfig,
     sLSTMCoreConfig,
@@ -45,6 +48,18 @@ def _stack(*layers: object) -> CortexStackConfig:
     return CortexStackConfig(d_hidden=WIDTH, scaffolds=layers)
 
 
+# A cell that is not in the library, diagonal and not affine, two outputs, a start of its own.
+@cortexc.recurrence(inputs="u g", state="h n", params="a b", outputs="h n", initial={"n": 1.0}, start={"a": (0.5, 2.0)})
+def own_cell(x, s, p):
+    keep = exp(-exp(p.a))
+    n = keep * s.n + sigmoid(x.g)
+    h = tanh(keep * s.h + p.b * x.u / (1.0 + n))
+    return State(h=h, n=n)
+
+
+cortexc.register_recurrence(own_cell)
+
+
 PARTS: dict[str, object] = {
     "L": "L",
     "L two layers": "L(num_layers=2, bias=false)",
@@ -56,6 +71,11 @@ PARTS: dict[str, object] = {
     "A srht": "A(use_srht=true, activation=silu)",
     "A unmixed": "A(use_untraced_linear=false, activation=tanh)",
     "A full rank": "A(use_fullrank_rtu=true)",
+    "gru": "recurrence(cell=gru, num_heads=4)@postup_gated",
+    "lru": "recurrence(cell=lru)",
+    "mingru": "recurrence(cell=mingru)",
+    "minlstm": "recurrence(cell=minlstm, out_proj=true, bias=true, traces=false)",
+    "own cell": RecurrenceCoreConfig(cell="own_cell", hidden_size=WIDTH),
     "M^": "M^(chunk_size=4)",
     "S^": "S^",
     "X^": "X^(mem_len=5)",
@@ -235,13 +255,21 @@ def test_state_layout() -> None:
     assert set(paths("adapter")) == {"AdapterScaffold_0/wrapped/LSTMCore/h", "AdapterScaffold_0/wrapped/LSTMCore/c"}
     inner = "AdapterScaffold_0/wrapped/expert_ColumnScaffold_1/expert_PreUpScaffold_1/AxonCore/hc1"
     assert paths("nested columns")[inner] == (2 * WIDTH,)
+    pair = {f"{pass_through}/RecurrenceCore/{n}" for n in ("re", "im")}
+    assert {p for p in paths("lru") if "/E_" not in p} == pair
+    traces = {f"E_{p}_log_{s}" for p in ("nu", "theta", "gamma") for s in ("re", "im")}
+    assert {p.rpartition("/")[2] for p in paths("lru") if "/E_" in p} == traces
+    assert set(paths("minlstm")) == {f"{pass_through}/RecurrenceCore/h"}  # traces=false
+    assert set(paths("own cell")) == {"h", "n", *(f"E_{p}_{s}" for p in "ab" for s in "hn")}
     core = "PreUpScaffold_0/CortexStack/PassThroughScaffold_1/LSTMCore/h"
     assert paths("stack as core")[core] == (1, 2 * WIDTH)
     assert set(paths("core alone")) == {"c", "n", "m", "conv"}
     assert set(paths("scaffold alone")) == {"LSTMCore/h", "LSTMCore/c"}
 
 
-@pytest.mark.parametrize("name", ["L", "L projected", "Ag", "A srht", "A full rank", "M^", "S^", "X^"])
+@pytest.mark.parametrize(
+    "name", ["L", "L projected", "Ag", "gru", "lru", "mingru", "A srht", "A full rank", "M^", "S^", "X^"]
+)
 def test_bfloat16_carries_float32(name: str) -> None:
     """Accumulators stay float32 and counters int64 under bf16 parameters; results stay near float32's."""
     expected, state = run(part(name, "eager", F32), inputs(STEPS, F32), mask("random", STEPS), [STEPS])

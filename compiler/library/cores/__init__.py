@@ -1,5 +1,5 @@
 """The cores as graphs. Importing this package registers them."""
 
-from . import agalite, axon, causal_conv, lstm, mlstm, slstm, xl
+from . import agalite, axon, causal_conv, lstm, mlstm, recurrence, slstm, xl
 
-__all__ = ["agalite", "axon", "causal_conv", "lstm", "mlstm", "slstm", "xl"]
+__all__ = ["agalite", "axon", "causal_conv", "lstm", "mlstm", "recurrence", "slstm", "xl"]

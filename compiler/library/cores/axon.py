@@ -64,9 +64,10 @@ def _fullrank(b: Builder, params: list[Ref], u: Ref) -> tuple[Ref, ...]:
     slots = [b.state(f"h{c}", (width,)) for c in STATES]
     own = _slots(b, ("nu", "th"), width)
     outer = _slots(b, ("w1", "w2"), width, width)
-    states = b.temporal("rtu_attach", *slots, *params, *maps, *own, *outer, hints=("hc1_known", "hc2_known"))
-    drive = b.op("stack", *(b.op("linear", u, w) for w in maps), hint="drive")
-    outputs, after = b.advance(axon_fullrank, drive, params=params, states=states, traces=own)
+    seen = [b.matrix(w, dropped=True) for w in maps]
+    known = b.temporal("rtu_attach", *slots, *params, *seen, *own, *outer, hints=("hc1_known", "hc2_known"))
+    drive = b.op("stack", *(b.map(u, w) for w in maps), hint="drive")
+    outputs, after = b.advance(axon_fullrank, drive, params=params, states=known, traces=own)
     outer_after = b.temporal("rtu_traces", u, *params, *outer, hints=[s.name.rpartition(".")[2] for s in outer])
     for slot, value in zip((*slots, *own, *outer), (*after, *outer_after), strict=True):
         b.carry(slot, value)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from ....cortex_dsl import XLCoreConfig
 from ..builder import Builder, Ref
-from ..registry import not_yet, part
-from .xl_axon import axon_attention
+from ..dropout import drop
+from ..registry import part
+from .xl_axon import attend, axon_attention
 
 
 @part(XLCoreConfig)
 def xl(b: Builder, cfg: XLCoreConfig, x: Ref) -> Ref:
-    """score = ((q + u)·k_j + (q + v)·W_r R(p - j)) / √D over the last ``mem_len`` positions and the current one."""
-    not_yet(cfg, "attn_dropout", "out_dropout")
+    """score = ((q + u)·k_j + (q + v)·W_r R(p - j)) / √D over the last ``mem_len`` positions and the current one.
+
+    ``attn_dropout`` drops weights by head and distance, ``out_dropout`` channels of the output."""
     heads = cfg.n_heads
     width = cfg.head_dim or x.width // heads
     inner = heads * width
@@ -20,9 +22,9 @@ def xl(b: Builder, cfg: XLCoreConfig, x: Ref) -> Ref:
     u = b.param("u", (heads, width), "constant", 0)
     v_bias = b.param("v", (heads, width), "constant", 0)
     positions = b.op("relative_positions", x, mem_len=cfg.mem_len, width=x.width)
-    rel = b.op("unflatten", b.op("linear", positions, wr), sizes=(heads, width), hint="rel")
+    rel = b.op("unflatten", b.map(positions, wr), sizes=(heads, width), hint="rel")
     out = (axon_attention if cfg.use_axon_qkv else _attention)(b, cfg, x, rel, u, v_bias)
-    return b.linear(
+    y = b.linear(
         "o_proj",
         b.op("flatten", out, join=2),
         x.width,
@@ -32,6 +34,7 @@ def xl(b: Builder, cfg: XLCoreConfig, x: Ref) -> Ref:
         bias_rule="constant",
         bias_args=(0,),
     )
+    return drop(b, y, cfg.out_dropout, "output")
 
 
 def _attention(b: Builder, cfg: XLCoreConfig, x: Ref, rel: Ref, u: Ref, v_bias: Ref) -> Ref:
@@ -49,19 +52,17 @@ def _attention(b: Builder, cfg: XLCoreConfig, x: Ref, rel: Ref, u: Ref, v_bias: 
     wq, wk, wv = projection("q_proj"), projection("k_proj"), projection("v_proj")
 
     def heads_of(source: Ref, pair: tuple[Ref, Ref | None], hint: str) -> Ref:
-        weight, bias = pair
-        return b.op(
-            "unflatten", b.op("linear", source, weight, *([bias] if bias else [])), sizes=(heads, width), hint=hint
-        )
+        return b.op("unflatten", b.map(source, *pair), sizes=(heads, width), hint=hint)
 
     q = heads_of(x, wq, "q")
     if b.step:
         # The M remembered rows are never projected: W_k and W_v are moved to the query's side.
-        (out,) = b.temporal("xl", x, q, mem, fill, *wk, *wv, rel, u, v_bias, hints=("attended",))
+        own = (b.matrix(wk[0], dropped=True), wk[1], b.matrix(wv[0], dropped=True), wv[1])
+        out = attend(b, cfg, "xl", x, q, mem, fill, *own, rel, u, v_bias)
     else:
         context = b.op("xl_context", x, mem, b.mask())
         k, v = heads_of(context, wk, "k"), heads_of(context, wv, "v")
-        (out,) = b.temporal("xl_attention", q, k, v, rel, u, v_bias, fill, hints=("attended",))
+        out = attend(b, cfg, "xl_attention", q, k, v, rel, u, v_bias, fill)
     mem_after, fill_after = b.temporal("xl_memory", x, mem, fill, hints=("mem", "fill"))
     b.carry(mem, mem_after)
     b.carry(fill, fill_after)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ....cortex_dsl import XLCoreConfig
 from ..builder import Builder, Ref
+from ..dropout import drop_factors
 from .axon_layer import axon_layer
 
 
@@ -27,5 +28,13 @@ def axon_attention(b: Builder, cfg: XLCoreConfig, x: Ref, rel: Ref, u: Ref, v_bi
         seen.append(b.op("unflatten", context, sizes=(heads, width)))
     b.carry(fill, fill_after)
     query = b.op("unflatten", q, sizes=(heads, width), hint="q")
-    (out,) = b.temporal("xl_attention", query, *seen, rel, u, v_bias, fill, hints=("attended",))
+    return attend(b, cfg, "xl_attention", query, *seen, rel, u, v_bias, fill)
+
+
+def attend(b: Builder, cfg: XLCoreConfig, op: str, *operands: Ref | None) -> Ref:
+    """The attention itself, ``[.., N, D]``. Weights are dropped by head and distance."""
+    like = operands[0]
+    assert like is not None
+    factors = drop_factors(b, like, (cfg.n_heads, cfg.mem_len + 1), cfg.attn_dropout, "attention")
+    (out,) = b.ops(op, *operands, b.mask(), *([factors] if factors else []), mode=b.mode, hints=("attended",))
     return out

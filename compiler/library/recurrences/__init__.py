@@ -1,11 +1,15 @@
-"""The recurrences as equations, one file each."""
+"""The recurrences as equations, one file each; `registry` finds them by name, those of users too."""
 
 from .axon import axon
 from .axon_fullrank import axon_fullrank
 from .gru import gru
+from .lru import lru
 from .lstm import lstm
+from .mingru import mingru
+from .minlstm import minlstm
+from .registry import Registry
 from .slstm import slstm
 
-__all__ = ["axon", "axon_fullrank", "gru", "lstm", "slstm"]
+__all__ = ["EQUATIONS", "axon", "axon_fullrank", "gru", "lru", "lstm", "mingru", "minlstm", "slstm"]
 
-BY_NAME = {rec.name: rec for rec in (axon, axon_fullrank, gru, lstm, slstm)}
+EQUATIONS = Registry((axon, axon_fullrank, gru, lru, lstm, mingru, minlstm, slstm))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ....cortex_dsl import mLSTMCoreConfig
 from ..builder import Builder, Ref
-from ..registry import build_core, class_name
+from ..registry import build_core
 
 
 def gate(b: Builder, name: str, x: Ref, y: Ref, bias: float) -> Ref:
@@ -36,7 +37,7 @@ def pre_up(b: Builder, cfg: object, x: Ref) -> Ref:
     )
     active = b.op("silu", a, hint="active")
     # An mLSTM has its own convolution and activation in front, so it takes the raw branch.
-    raw = class_name(core) == "mLSTMCore" and not core.use_axon_qkv
+    raw = isinstance(core, mLSTMCoreConfig) and not core.use_axon_qkv
     h = build_core(b, core, a if raw or not cfg.activate_cell_input else active)  # type: ignore[attr-defined]
     skip = b.param("learnable_skip", (inner,), "constant", 1)
     return b.linear("out_proj", (h + skip * active) * b.op("silu", z), x.width)

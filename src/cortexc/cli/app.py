@@ -12,13 +12,16 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from .bench import bench
+from .cache import cache
 from .compile import compile_pattern
 from .doctor import doctor, package_version
 from .fmt import fmt
+from .import_checkpoint import import_checkpoint
 from .language import check, expand, explain, recipes, tokens
 from .lsp import lsp
 from .output import ExitCode, UserError, say
 from .show import show
+from .tune import tune
 
 TRACEBACK_SWITCH = "CORTEXC_TRACEBACK"
 _JSON = "cortexc.json"
@@ -99,8 +102,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("compile")(compile_pattern)
-for verb in (show, bench, doctor, check, fmt, expand, tokens, recipes, explain, lsp):
+app.command("import-checkpoint")(import_checkpoint)
+for verb in (show, bench, tune, doctor, check, fmt, expand, tokens, recipes, explain, lsp):
     app.command()(verb)
+app.add_typer(cache, name="cache")
 
 
 def _print_version(wanted: bool) -> None:

@@ -11,6 +11,7 @@ import typer
 from .frontend import BackendOption, DtypeOption, HiddenOption, PatternArgument, build_artifact
 from .output import JsonFlag, UserError, emit_json, say_field
 from .report import print_report
+from .source import ImportFlag
 
 # A package of one of these names would hide the real one from the program that imports it.
 TAKEN = frozenset(sys.stdlib_module_names) | {"cortexc", "numpy", "tensordict", "torch", "triton"}
@@ -25,13 +26,14 @@ def compile_pattern(
     name: Annotated[
         str, typer.Option("--name", help="Name of the package; from the pattern if not given.", show_default=False)
     ] = "",
+    allow_import: ImportFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Write an importable package for a pattern and report what it became."""
     if name:
         check_name(name)
     started = time.perf_counter()
-    artifact = build_artifact(pattern, d_hidden=d_hidden, backend=backend, dtype=dtype)
+    artifact = build_artifact(pattern, d_hidden=d_hidden, backend=backend, dtype=dtype, allow_import=allow_import)
     from ..compiler.artifact import default_name
 
     name = name or importable(default_name(artifact.pattern))

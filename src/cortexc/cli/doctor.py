@@ -11,6 +11,7 @@ from pathlib import Path
 
 import typer
 
+from ..cache import cache_dir
 from .output import ExitCode, JsonFlag, emit_json, say, terminal_width, wrap
 
 SWITCHES = ("CORTEXC_DISABLE_TRITON", "CORTEX_DISABLE_TRITON", "CORTEX_FORCE_PYTORCH")
@@ -111,12 +112,10 @@ def _compiler(name: str, variable: str, programs: tuple[str, ...], hint: str) ->
 
 def _caches() -> list[Finding]:
     triton = Path(os.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton" / "cache")
-    found = [_folder("kernel cache", triton, "TRITON_CACHE_DIR")]
-    if importlib.util.find_spec("torch") is not None:
-        from ..runtime.loader import cache_dir
-
-        found.insert(0, _folder("code cache", cache_dir(), "CORTEXC_CACHE_DIR"))
-    return found
+    return [
+        _folder("code cache", cache_dir(), "CORTEXC_CACHE_DIR"),
+        _folder("kernel cache", triton, "TRITON_CACHE_DIR"),
+    ]
 
 
 def _folder(name: str, folder: Path, variable: str) -> Finding:

@@ -42,9 +42,11 @@ def read_spec(pattern: str, d_hidden: int | None, *, allow_import: bool = False)
     return read_sound(pattern, d_hidden, allow_import=allow_import)[1]
 
 
-def build_artifact(pattern: str, *, d_hidden: int | None, backend: Backend, dtype: Dtype) -> "Artifact":
+def build_artifact(
+    pattern: str, *, d_hidden: int | None, backend: Backend, dtype: Dtype, allow_import: bool = False
+) -> "Artifact":
     """Text in, every generated file out; nothing is written and torch is not imported."""
-    written, spec = read_sound(pattern, d_hidden)
+    written, spec = read_sound(pattern, d_hidden, allow_import=allow_import)
     from ..compiler import build
 
     return build(spec, backend=backend, dtype=dtype, pattern=_one_line(pattern, written))
@@ -55,6 +57,6 @@ def _one_line(pattern: str, spec: "CortexStackConfig") -> str:
     named = isinstance(pattern, PatternText) and pattern.source != "<pattern>"
     if not named and "\n" not in pattern and not pattern.lstrip().startswith("recipe:"):
         return str(pattern)
-    from ..cortex_dsl import format_spec
+    from ..compiler.alone import text_of
 
-    return format_spec(spec)
+    return text_of(spec)

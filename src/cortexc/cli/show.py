@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from .frontend import BackendOption, DtypeOption, HiddenOption, build_artifact, read_spec
-from .output import JsonFlag, emit_json, say
+from .output import JsonFlag, UserError, emit_json, say
 from .source import ImportFlag, PatternArgument, pattern_text
 
 Stage = Literal["ast", "spec", "graph", "plan", "code", "kernels"]
@@ -24,12 +24,17 @@ def show(
     d_hidden: HiddenOption = None,
     backend: BackendOption = "auto",
     dtype: DtypeOption = "float32",
+    measure: Annotated[
+        bool, typer.Option("--measure", help="With --stage kernels: compile and time the recurrences (seconds).")
+    ] = False,
     allow_import: ImportFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Print what a pattern is: its layers as a tree, a Mermaid chart or JSON, or one stage of the compiler."""
+    if measure and stage != "kernels":
+        raise UserError("--measure is about generated kernels", "add --stage kernels")
     if stage is not None:
-        texts = _stage(pattern, stage, d_hidden, backend, dtype)
+        texts = _stage(pattern, stage, d_hidden, backend, dtype, allow_import=allow_import, measure=measure)
     else:
         from ..cortex_dsl import mermaid, tree
 
@@ -48,7 +53,14 @@ def show(
 
 
 def _stage(
-    pattern: str, stage: Stage, d_hidden: int | None, backend: BackendOption, dtype: DtypeOption
+    pattern: str,
+    stage: Stage,
+    d_hidden: int | None,
+    backend: BackendOption,
+    dtype: DtypeOption,
+    *,
+    allow_import: bool,
+    measure: bool,
 ) -> dict[str, str]:
     """The texts of one stage, by file."""
     if stage == "ast":
@@ -56,9 +68,11 @@ def _stage(
 
         text = pattern_text(pattern)
         return {"ast": parse_ast(text, source=text.source).pretty()}
-    artifact = build_artifact(pattern, d_hidden=d_hidden, backend=backend, dtype=dtype)
+    artifact = build_artifact(pattern, d_hidden=d_hidden, backend=backend, dtype=dtype, allow_import=allow_import)
     if stage == "code":
         return {"module.py": artifact.files["module.py"]}
     if stage == "kernels":
-        return {p: text for p, text in artifact.files.items() if p.startswith("kernels/") and text.strip()}
+        from .kernels import described
+
+        return described(artifact, measure=measure)
     return {stage: artifact.stages[stage]}

@@ -90,7 +90,8 @@ def test_comments_name_the_place_in_the_pattern() -> None:
         assert text.count(f"\n    # {place}\n") >= 2, place  # in both modes
     lines = text.splitlines()
     first = lines.index("    # S (expert 3) at 1:32")
-    assert "e3.norm1.weight" in lines[first + 1]
+    assert "enter_lane(3, " in lines[first + 1]
+    assert "e3.norm1.weight" in lines[first + 2]
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

@@ -11,7 +11,6 @@ from cortexc.compiler.library.stack import trace_part
 from cortexc.cortex_dsl import (
     AdapterScaffoldConfig,
     ColumnScaffoldConfig,
-    CortexSpecError,
     CortexStackConfig,
     LSTMCoreConfig,
     PassThroughScaffoldConfig,
@@ -166,24 +165,3 @@ def test_what_a_preup_feeds_its_core(scaffold: type, core: object, activate: boo
     graph = trace_part(scaffold(core=core, activate_cell_input=activate), "part", H, "sequence")
     (conv,) = (node for node in graph.nodes if node.op == "causal_conv")
     assert conv.inputs[0] == expected
-
-
-@pytest.mark.parametrize(
-    ("pattern", "option"),
-    [
-        ("S(dropout=0.1)", "dropout=0.1"),
-        ("L(num_layers=2, dropout=0.2)", "dropout=0.2"),
-        ("X(attn_dropout=0.1)", "attn_dropout=0.1"),
-        ("X^(out_dropout=0.1)", "out_dropout=0.1"),
-    ],
-)
-def test_no_option_is_ignored(pattern: str, option: str) -> None:
-    """What this version cannot run is an error that names it (spec §7)."""
-    with pytest.raises(CortexSpecError, match=option) as raised:
-        cortexc.compile(pattern, d_hidden=H)
-    assert raised.value.diagnostics[0].code == "E513"
-
-
-def test_adapter_dropout_is_refused() -> None:
-    with pytest.raises(CortexSpecError, match=r"dropout=0\.5"):
-        compiled(AdapterScaffoldConfig(scaffold=INNER, dropout=0.5))

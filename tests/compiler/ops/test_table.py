@@ -20,6 +20,7 @@ def f(*shape: object) -> Type:
 
 
 X = f(B, T, 8)
+ROUTES = Type("i64", (B,), optional=True)
 CASES = [
     *((op, [X], {}) for op in ("silu", "sigmoid", "tanh", "relu", "gelu", "exp", "neg", "alias", "softmax", "center")),
     *((op, [X, other], {}) for op in ("add", "sub", "mul", "div") for other in (X, f(8), f(), f(B, T, 1))),
@@ -48,12 +49,20 @@ CASES = [
     ("prior", [f(4)], {"top_k": None}),
     ("einsum", [X, f(4, 8)], {"equation": "...h,eh->...e"}),
     ("einsum", [f(4, 8), f(6, 8)], {"equation": "eh,fh->ef"}),
+    ("einsum", [f(B, 1, 4), f(B, T, 4, 8)], {"equation": "...e,...eh->...h"}),
+    ("routed_adapter", [f(B, T, 6), X, f(9, 2, 8), f(9, 6, 2), ROUTES], {"scale": 0.5}),
+    ("routed_adapter", [f(B, 6), f(B, 8), f(9, 2, 1, 4), f(9, 2, 3, 1), ROUTES], {"scale": 0.5}),
+    ("routed_weight", [f(6, 8), f(9, 2, 8), f(9, 6, 2), ROUTES], {"scale": 0.5, "shape": None}),
+    ("routed_weight", [f(6, 8), f(9, 2, 8), f(9, 6, 2), ROUTES], {"scale": 0.5, "shape": (2, 3, 8)}),
+    ("per_row", [f(4, 8), X], {}),
     ("mask_experts", [f(B, T, 4, 4), f(B, T, 4)], {}),
     ("column_mix", [X, X, X, f(2, 8), f(B, T, 2), X, X], {"scale": 0.5}),
 ]
 
 
 def draw(t: Type) -> Tensor:
+    if t.dtype == "i64":
+        return torch.arange(ROWS)
     generator = torch.Generator().manual_seed(len(t.shape))
     return torch.randn([LEAD.get(str(d)) or int(d) for d in t.shape], generator=generator, dtype=torch.float64)
 
@@ -83,6 +92,11 @@ def test_the_shape_rule_is_right_about_the_emitted_text(op: str, types: list[Typ
         ("cat", [X, f(B, 8)], {}, "cat: "),
         ("view", [f(2, 4)], {"shape": (9,)}, "view: "),
         ("einsum", [f(4, 8), f(6, 7)], {"equation": "eh,fh->ef"}, "einsum: h is both 8 and 7"),
+        ("routed_adapter", [X, X, f(9, 2, 7), f(9, 8, 2), ROUTES], {}, "routed_adapter: .* on a map 8 -> 8"),
+        ("routed_adapter", [f(4, 8), f(4, 8), f(9, 2, 8), f(9, 8, 2), ROUTES], {}, "are not one for each row"),
+        ("routed_weight", [f(6, 8), f(9, 2, 8), f(9, 5, 2), ROUTES], {"shape": None}, "on a weight"),
+        ("routed_weight", [f(6, 8), f(9, 2, 8), f(9, 6, 2), ROUTES], {"shape": (7, 7)}, "routed_weight: .* seen as"),
+        ("per_row", [X, X], {}, "per_row: .* has rows already"),
         ("column_mix", [X, X, X, f(3, 8), f(B, T, 3), X, X], {}, r"column_mix: offsets f\[3,8\] for 2 experts"),
     ],
 )
@@ -97,6 +111,7 @@ def test_operands_that_do_not_fit(op: str, types: list[Type], attrs: dict[str, o
         ("linear", [X, f(6, 8)], {}, 2 * 6 * 8 * B * T),
         ("head_linear", [X, f(2, 4, 4), f(2, 4, 4)], {}, 2 * 2 * 8 * 4 * B * T),
         ("add", [X, f(8)], {}, 8 * B * T),
+        ("routed_adapter", [f(B, T, 6), X, f(9, 2, 8), f(9, 6, 2), ROUTES], {}, 2 * 2 * (6 + 8) * B * T),
         ("einsum", [X, f(4, 8)], {"equation": "...h,eh->...e"}, 2 * 4 * 8 * B * T),
         ("layer_norm", [X, f(8)], {"width": 8}, 5 * 8 * B * T),
         ("split", [X], {"sizes": (3, 5)}, 0),

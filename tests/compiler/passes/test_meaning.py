@@ -17,12 +17,24 @@ from cortexc.compiler.passes.fold import fold
 from cortexc.compiler.passes.fuse_pointwise import fuse_pointwise
 from cortexc.compiler.passes.merge_linears import merge_linears
 from cortexc.compiler.passes.name_regions import name_regions
+from cortexc.compiler.passes.side_by_side import side_by_side
 from cortexc.compiler.pipeline import BACKENDS, passes
 
 from ..ir.graphs import MODES, PATTERNS, WIDTH, graphs, program
 from .support import Pass, applied, evaluate
 
-PASSES = {p.__name__: p for p in (fold, common_subexpressions, merge_linears, dead_code, fuse_pointwise, name_regions)}
+PASSES: dict[str, Pass] = {
+    p.__name__: p
+    for p in (
+        fold,
+        common_subexpressions,
+        merge_linears,
+        dead_code,
+        fuse_pointwise,
+        name_regions,
+        side_by_side,
+    )
+}
 
 
 def same(before: Graph, after: Graph) -> None:
@@ -81,6 +93,7 @@ def test_real_patterns_compute_what_was_written(pattern: str) -> None:
 
 def test_every_backend_has_its_passes() -> None:
     names = {b: [p.__name__.partition("[")[0] for p in passes(b)] for b in BACKENDS}
-    assert names["triton"] == [*names["eager"][:-1], "fuse_pointwise", "name_regions", "choose_kernels"]
+    own = ["fuse_pointwise", "name_regions", "side_by_side"]
+    assert names["triton"] == [*names["eager"][:-1], *own, "choose_kernels"]
     assert names["reference"] == ["common_subexpressions", "dead_code", "choose_kernels"]
     assert names["auto"] == names["triton"] and names["inductor"] == names["eager"]

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cortexc.compiler.library.recurrences import axon, gru, lstm, slstm
+from cortexc.compiler.library.recurrences import axon, gru, lru, lstm, mingru, minlstm, slstm
 from cortexc.compiler.recurrence import Recurrence, State, emit_module, log, maximum, recurrence, sigmoid, tanh, where
 from cortexc.kernels.recurrence import RecurrenceOp
 
@@ -22,8 +22,8 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 # A cell that the library does not have, from ten lines: affine, with a transition that depends on the input.
 @recurrence(inputs="z h", state="h", params="a", outputs="h")
-def mingru(x, s, p):
-    """arXiv 2410.01201, with a scale of the gate as a parameter."""
+def scaled(x, s, p):
+    """A minimal GRU with a scale of the gate as a parameter."""
     z = sigmoid(p.a * x.z)
     return State(h=(1.0 - z) * s.h + z * x.h)
 
@@ -42,7 +42,7 @@ def ramp(x, s, p):
     return State(h=p.a * s.h + 0.1 * s.k + x.u, k=sigmoid(p.b) * s.k + log(1.5 + sigmoid(x.u)))
 
 
-RECURRENCES = {rec.name: rec for rec in (slstm, lstm, gru, axon, mingru, leaky, ramp)}
+RECURRENCES = {rec.name: rec for rec in (slstm, lstm, gru, lru, minlstm, mingru, axon, scaled, leaky, ramp)}
 TRACED = [name for name, rec in RECURRENCES.items() if rec.params and not rec.recurrent]
 
 

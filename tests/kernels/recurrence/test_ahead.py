@@ -7,7 +7,7 @@ import pytest
 from ..ahead import TARGETS, compile_ahead
 
 
-@pytest.mark.parametrize("cell", ["slstm", "gru", "axon", "leaky"])  # every form of kernel
+@pytest.mark.parametrize("cell", ["slstm", "gru", "axon", "leaky", "minlstm"])  # every form of kernel
 @pytest.mark.parametrize("target", TARGETS)
 def test_compiles(cell, modules, target):
     compile_ahead(modules[cell].__file__, target, len(modules[cell].KERNELS))

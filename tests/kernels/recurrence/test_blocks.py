@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cortexc.kernels.recurrence import launch, layout
+from cortexc.kernels.recurrence import layout, tiles
 
 from ...tolerances import assert_close
 
@@ -71,12 +71,30 @@ def test_nan_stays_in_its_rows_and_behind_its_reset(ops, case, variant, evaluate
 
 
 @pytest.mark.parametrize("cell", ["axon", "mingru", "ramp"])
-def test_several_tiles_of_the_scan(ops, case, evaluate, monkeypatch, cell):
-    """Elsewhere the interpreter's one tile holds the whole of a sequence this short: no carry, no rest."""
-    monkeypatch.setattr(launch, "INTERPRETED_STEPS", 4)
-    monkeypatch.setattr(launch, "INTERPRETED_CHANNELS", 2)
-    call = case(ops[cell], rows=2, steps=11, heads=1, width=3)
-    found = evaluate(ops[cell], call.to(torch.float32), "triton")
-    wanted = evaluate(ops[cell], call.to(torch.float32).to(torch.float64), "reference")
+@pytest.mark.parametrize("resets", ["none", "random"])
+def test_chunks_of_time(ops, case, evaluate, poisoned, monkeypatch, cell, resets):
+    """Chunks that run at once, the last one short, and more programs than one."""
+    for name, value in {"INTERPRETED_BLOCK": 4, "INTERPRETED_CHUNK": 4, "SHORTEST": 4, "LANES": 1}.items():
+        monkeypatch.setattr(tiles, name, value)
+    call = case(ops[cell], rows=2, steps=11, heads=1, width=3, resets=resets)
+    same_as_reference(ops[cell], call, evaluate)
+
+
+@pytest.mark.parametrize("cell", ["slstm", "lstm", "gru"])
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("resets", ["none", "random"])
+def test_units_over_programs(ops, case, evaluate, poisoned, monkeypatch, cell, resident, resets):
+    """A head that one program cannot hold: two programs a head, two launches of rows, weights kept or read again."""
+    split = tiles.Split(units=16, resident=1 << 20 if resident else 0, piece=16)
+    monkeypatch.setattr(tiles, "SPLIT", dict.fromkeys(tiles.SPLIT, split))
+    monkeypatch.setattr(tiles, "ON_CHIP", 0)
+    monkeypatch.setattr(tiles, "processors", lambda device: 4)
+    call = case(ops[cell], rows=17, steps=3, heads=2, width=20, resets=resets)
+    same_as_reference(ops[cell], call, evaluate)
+
+
+def same_as_reference(op, call, evaluate):
+    found = evaluate(op, call.to(torch.float32), "triton")
+    wanted = evaluate(op, call.to(torch.float32).to(torch.float64), "reference")
     for what, value in wanted.items():
         assert_close(found[what], value, torch.float32, what)

@@ -1,4 +1,4 @@
-"""Against what others compute: torch.nn.LSTM, torch.nn.GRU, and the equations of sLSTM and Axon written by hand."""
+"""Against what others compute: torch.nn.LSTM, torch.nn.GRU, and the equations of the papers written by hand."""
 
 from __future__ import annotations
 
@@ -85,6 +85,62 @@ def test_axon(ops, case, impl):
         c = pole * c + gamma * torch.complex(w1, w2) * call.x[:, t, 0].detach()
         assert_close(c1[:, t], c.real)
         assert_close(c2[:, t], c.imag)
+
+
+@pytest.mark.parametrize("impl", ["reference", "torch"])
+def test_lru(ops, case, impl):
+    """arXiv 2303.06349, eq. 7: h = λ h + γ B u in complex numbers, γ = √(1 - |λ|²) at its start."""
+    call = case(ops["lru"], steps=8, resets="random")
+    nu, theta, gamma = (p.detach() for p in call.params)
+    (re, im), _, _ = ops["lru"].sequence(*call.args(), impl=impl)
+    pole = torch.exp(torch.complex(-torch.exp(nu), torch.exp(theta)))
+    h = torch.complex(*(s.detach() for s in call.state))
+    for t in range(8):
+        h = torch.where(call.resets[:, t, None], 0.0, h)
+        drive = torch.complex(*call.x[:, t].detach().unbind(1))
+        h = pole * h + torch.exp(gamma) * torch.sqrt(1 - pole.abs() ** 2) * drive
+        assert_close(re[:, t], h.real)
+        assert_close(im[:, t], h.imag)
+
+
+@pytest.mark.parametrize("impl", ["reference", "torch"])
+def test_mingru(ops, case, impl):
+    """arXiv 2410.01201, section 3.1, without the state in the loop: the sum over the past in closed form."""
+    call = case(ops["mingru"], steps=8, resets="none")
+    bias_z, bias_h = (p.detach() for p in call.params)
+    z, candidate = (v.detach() for v in call.x.unbind(2))
+    z, candidate = torch.sigmoid(z + bias_z), candidate + bias_h
+    (found,), _, _ = ops["mingru"].sequence(*call.args(), impl=impl)
+    for t in range(8):
+        share = [z[:, k] * torch.prod(1 - z[:, k + 1 : t + 1], dim=1) * candidate[:, k] for k in range(t + 1)]
+        assert_close(found[:, t], sum(share) + torch.prod(1 - z[:, : t + 1], dim=1) * call.state[0].detach())
+
+
+@pytest.mark.parametrize("impl", ["reference", "torch"])
+def test_minlstm(ops, case, impl):
+    """arXiv 2410.01201, section 3.2, with the gates divided by their sum as the paper writes it."""
+    call = case(ops["minlstm"], steps=8, resets="random")
+    biases = torch.stack([p.detach() for p in call.params])
+    (found,), _, _ = ops["minlstm"].sequence(*call.args(), impl=impl)
+    h = call.state[0].detach()
+    for t in range(8):
+        h = torch.where(call.resets[:, t, None], 0.0, h)
+        f, i, candidate = (call.x[:, t].detach() + biases).unbind(1)
+        f, i = torch.sigmoid(f), torch.sigmoid(i)
+        h = f / (f + i) * h + i / (f + i) * candidate
+        assert_close(found[:, t], h)
+
+
+@pytest.mark.parametrize("impl", ["reference", "torch", "triton"])
+def test_minlstm_closed_gates(ops, impl):
+    """Both gates round to 0 in float32, where the paper's quotient is 0 / 0."""
+    x = torch.tensor([-200.0, -201.0, 3.0]).view(1, 1, 3, 1).requires_grad_()
+    zero = torch.zeros(1)
+    (y,), _, _ = ops["minlstm"].sequence(x, (zero, zero, zero), None, (torch.ones(1, 1),), impl=impl)
+    share = torch.sigmoid(torch.tensor(1.0))  # e^-200 / (e^-200 + e^-201)
+    assert_close(y.flatten(), (share + (1 - share) * 3.0).view(1))
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    assert torch.isfinite(gradient).all() and gradient.abs().max() > 0.1
 
 
 @pytest.mark.parametrize("nu", [-12.0, -16.0])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cortexc.kernels import warnings as ours
-from cortexc.kernels.recurrence import launch
+from cortexc.kernels.recurrence import tiles
 from cortexc.runtime.errors import CortexWarning
 
 
@@ -36,9 +36,11 @@ def test_once_per_reason_and_op(ops, case, compiled):
 
 
 def test_matrices_that_do_not_fit(ops, case, monkeypatch):
-    monkeypatch.setattr(launch, "ON_CHIP", 16)
-    op, call = ops["gru"], case(ops["gru"]).to(torch.float32)
-    with pytest.warns(CortexWarning, match="W411 gru: the recurrent matrices"):
+    """More programs than run at once: none may wait for one that has not started."""
+    monkeypatch.setattr(tiles, "ON_CHIP", 16)
+    monkeypatch.setattr(tiles, "processors", lambda device: 1)
+    op, call = ops["gru"], case(ops["gru"], heads=2).to(torch.float32)
+    with pytest.warns(CortexWarning, match="W411 gru: 2 recurrent matrices of width 3 spread over 2 programs"):
         op.sequence(*call.args())
     with pytest.raises(RuntimeError, match="W411"):
         op.sequence(*call.args(), impl="triton")

@@ -1,0 +1,222 @@
+"""Which schedule runs a call, and with what tiles. Sizes were measured on an H100 (bench/gpu_recurrences.py); a choice
+that was measured on the device at hand (`tuning.py`) comes before them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from . import tuning
+from ._triton import INTERPRETED
+from .cell import Cell
+from .choices import Channels, Choice, Head, Split
+
+Grid = tuple[int, ...]
+
+WARPS = {"forward": 4, "backward": 8}
+ON_CHIP = 128 * 1024  # bytes of one head's matrices that one program can hold
+
+
+SPLIT = {  # by direction and arithmetic
+    ("forward", "half"): Split(),
+    ("backward", "half"): Split(units=32),
+    ("forward", "tf32"): Split(),
+    ("backward", "tf32"): Split(),
+    ("forward", "exact"): Split(resident=0),
+    ("backward", "exact"): Split(units=32, resident=0),
+}
+BLOCK, WIDE_BLOCK = 64, 128  # channels of one program, where nothing is recurrent across them
+WIDE = 1 << 17  # channels of all rows and chunks from which the wide one is faster
+SHORTEST = 16  # steps of a chunk of time at least
+LANES = 1 << 18  # channels times chunks that fill the machine
+# The interpreter's time goes by operations, not by numbers.
+INTERPRETED_BLOCK, INTERPRETED_CHUNK = 4096, 8
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the loop over time of one call is launched."""
+
+    schedule: str  # channels, head or split
+    grid: Grid
+    constants: dict[str, object]
+    chunk: int  # steps
+    chunks: int
+    row_step: int = 0  # split: rows of one launch
+    options: dict[str, object] = field(default_factory=dict)
+
+
+def plan(cell: Cell, x: Tensor, weight: Tensor | None, direction: str) -> Plan:
+    """How a forward or a backward is launched: with what was measured, else with what is built in."""
+    choice = built_in(cell, x, weight, direction)
+    key = tuning.key_of(cell, x, weight, schedule_of(cell, weight), direction, _arithmetic(x, weight))
+    tuned = tuning.chosen(cell, x, weight, key, choice)
+    return launched(cell, x, weight, tuned if fits(cell, x, weight, tuned) else choice)
+
+
+def schedule_of(cell: Cell, weight: Tensor | None) -> str:
+    """channels where nothing is recurrent across them; head where one program holds a head's matrices; else split."""
+    if weight is None:
+        return "channels"
+    return "head" if held_bytes(cell, weight) <= ON_CHIP else "split"
+
+
+def built_in(cell: Cell, x: Tensor, weight: Tensor | None, direction: str) -> Choice:
+    """The choice without a measurement."""
+    schedule = schedule_of(cell, weight)
+    if weight is None:
+        rows, length, _, width = x.shape
+        chunk = chunk_length(cell, rows, length, width)
+        return Channels(channel_block(rows * -(-length // chunk) * width), chunk)
+    return Head(WARPS[direction]) if schedule == "head" else SPLIT[direction, arithmetic(weight)]
+
+
+def fits(cell: Cell, x: Tensor, weight: Tensor | None, choice: Choice) -> bool:
+    """Whether a choice runs this call: chunks of time where steps compose; all programs of a split head at once, and
+    on chip what must be there."""
+    if isinstance(choice, Channels):
+        return choice.chunk >= x.shape[1] or "summary" in cell.kernels
+    if weight is None or isinstance(choice, Head):
+        return True
+    heads, width = weight.shape[-4], weight.shape[-1]
+    held = split_bytes(cell, weight, choice)
+    if held > choice.resident:
+        held = held * choice.piece * choice.stages // padded_width(width)
+    return held <= ON_CHIP and heads * -(-width // choice.units) <= processors(x.device)
+
+
+def launched(cell: Cell, x: Tensor, weight: Tensor | None, choice: Choice) -> Plan:
+    """The plan that a choice makes of a call."""
+    rows, length, _, width = x.shape
+    if weight is None:
+        assert isinstance(choice, Channels)
+        chunk = min(choice.chunk, length)
+        chunks = -(-length // chunk)
+        grid, constants = channels(rows * chunks, width, choice.block)
+        return Plan("channels", grid, constants, chunk, chunks)
+    heads, _, head_width, _ = weight.shape[-4:]
+    own = weight.dim() == 5  # every row has its own matrices
+    padded = padded_width(head_width)
+    constants = {"H": width, "D": head_width, "PRECISION": precision(weight)}
+    if isinstance(choice, Head):
+        tile = 1 if own else 16
+        constants |= {"BLOCK_B": 16, "ROWS": tile, "OWN": own, "BLOCK_D": padded}
+        options: dict[str, object] = {"num_warps": choice.warps, "num_stages": 1}
+        return Plan("head", (heads, -(-rows // tile)), constants, length, 1, options=options)
+    assert isinstance(choice, Split)
+    parts = -(-head_width // choice.units)
+    room = max(1, processors(x.device) // (heads * parts))  # tiles of rows at once
+    block = next(b for b in (16, 32, 64) if b == 64 or rows <= b * room)
+    tiles = min(room, -(-rows // block))
+    resident = split_bytes(cell, weight, choice) <= choice.resident
+    constants |= {
+        "BLOCK_B": block,
+        "BLOCK_U": choice.units,
+        "BLOCK_K": padded if resident else choice.piece,
+        "PARTS": parts,
+        "STEP": True,
+        "THROUGH": True,
+    }
+    options = {"num_warps": choice.warps, "num_stages": 1 if resident else choice.stages}
+    if not INTERPRETED:
+        options["launch_cooperative_grid"] = True
+    return Plan("split", (heads, parts, tiles), constants, length, 1, tiles * block, options)
+
+
+def refusal(cell: Cell, x: Tensor, weight: Tensor | None) -> str | None:
+    """Why the kernels cannot run this call, with a code; None where they can."""
+    if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        return f"W412 {cell.name}: the Triton kernels compute in float32, x is {x.dtype}"
+    if weight is None or held_bytes(cell, weight) <= ON_CHIP:
+        return None
+    heads, width = weight.shape[-4], weight.shape[-1]
+    if weight.dim() == 5:
+        return (
+            f"W413 {cell.name}: every row has recurrent matrices of its own (routed adapters), and those of a head of "
+            f"width {width} do not fit one program"
+        )
+    units = min(SPLIT[direction, arithmetic(weight)].units for direction in ("forward", "backward"))
+    programs, room = heads * -(-width // units), processors(x.device)
+    if programs > room:
+        return (
+            f"W411 {cell.name}: {heads} recurrent matrices of width {width} spread over {programs} programs, "
+            f"and {room} run at once on this device"
+        )
+    return None
+
+
+def channel_block(channels: int) -> int:
+    """Channels of one program, of all that there are."""
+    if INTERPRETED:
+        return min(INTERPRETED_BLOCK, 1 << (channels - 1).bit_length())
+    return BLOCK if channels < WIDE else WIDE_BLOCK
+
+
+def channels(runs: int, width: int, block: int | None = None) -> tuple[Grid, dict[str, object]]:
+    """Grid and constants of a kernel whose programs are runs of channels."""
+    block = block or channel_block(runs * width)
+    return (-(-runs * width // block),), {"H": width, "BLOCK": block, "num_warps": max(1, min(4, block // 128))}
+
+
+def parameters(width: int) -> tuple[Grid, dict[str, object]]:
+    """Grid and constants of a kernel on what depends on parameters alone."""
+    block = 32 if not INTERPRETED else min(INTERPRETED_BLOCK, 1 << (width - 1).bit_length())
+    return (-(-width // block),), {"H": width, "BLOCK": block, "num_warps": 4}
+
+
+def chunk_length(cell: Cell, rows: int, length: int, width: int) -> int:
+    """Steps in a chunk of time: as short as fills the machine, where chunks can run at once."""
+    if "summary" not in cell.kernels:
+        return length
+    if INTERPRETED:
+        return min(length, INTERPRETED_CHUNK)
+    wanted = max(SHORTEST, -(-length * rows * width // LANES))
+    return min(length, 1 << (wanted - 1).bit_length())
+
+
+def padded_width(width: int) -> int:
+    """A head's width as the tensor cores take it: a power of two, at least 16."""
+    return max(16, 1 << (width - 1).bit_length())
+
+
+def held_bytes(cell: Cell, weight: Tensor) -> int:
+    """Of one head's matrices."""
+    return len(cell.gates) * padded_width(weight.shape[-1]) ** 2 * weight.element_size()
+
+
+def split_bytes(cell: Cell, weight: Tensor, split: Split) -> int:
+    """Of one program's part of the matrices, gates padded to a power of two."""
+    gates = 1 << (len(cell.gates) - 1).bit_length()
+    return gates * padded_width(weight.shape[-1]) * split.units * weight.element_size()
+
+
+@cache
+def processors(device: torch.device) -> int:
+    """Programs that surely run at once."""
+    if device.type != "cuda":
+        return 1 << 16
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def arithmetic(weight: Tensor) -> str:
+    """The key of SPLIT."""
+    if weight.element_size() == 2:
+        return "half"
+    return "tf32" if precision(weight) == "tf32" else "exact"
+
+
+def _arithmetic(x: Tensor, weight: Tensor | None) -> str:
+    """That of a key: without a product, the width of the numbers that move."""
+    if weight is not None:
+        return arithmetic(weight)
+    return "half" if x.element_size() == 2 else "exact"
+
+
+def precision(weight: Tensor) -> str:
+    """How a float32 dot is computed: TF32 only where torch allows it, else three TF32 passes or true float32."""
+    if weight.dtype != torch.float32 or INTERPRETED or torch.version.hip:
+        return "ieee"
+    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"

@@ -1,0 +1,169 @@
+"""What a module is put through by others' code: narrow dtypes, autocast, checkpointed activations, averages, optimizers
+that are saved. Copies, casts, tying and functional calls are in ``test_module.py``, torch.compile in
+``test_compile_graph.py``."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.checkpoint import checkpoint
+
+from cortexc.runtime import CompiledStack
+
+from ..tolerances import TOLERANCES
+from .contract import DEVICE, PATTERNS, inputs, leaves, make, mask
+
+STEPS = 13
+F32, F64 = torch.float32, torch.float64
+CARETS = "X^(mem_len=5) M^(chunk_size=4) S^"
+OTHERS = "L(num_layers=2) C Ag"
+EVERY = {**PATTERNS, "carets": CARETS, "others": OTHERS}
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    return ((found.double() - expected.double()).norm() / expected.double().norm()).item()
+
+
+def training(stack: CompiledStack, optimizer: torch.optim.Optimizer, steps: int) -> None:
+    for step in range(steps):
+        optimizer.zero_grad()
+        stack(inputs(5, F64, seed=20 + step))[0].square().sum().backward()
+        optimizer.step()
+
+
+# -- narrow dtypes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cast", ["half", "bfloat16"])
+@pytest.mark.parametrize("name", EVERY)
+def test_narrow_parameters(name: str, cast: str) -> None:
+    """`.half()` and `.bfloat16()`: results near float32's, accumulators still float32, finite gradients everywhere."""
+    wide = make(EVERY[name], "eager", F32)
+    stack = getattr(copy.deepcopy(wide), cast)()
+    dtype = stack.dtype
+    expected, _ = wide(inputs(STEPS, F32), resets=mask("random", STEPS))
+    y, state = stack(inputs(STEPS, dtype), resets=mask("random", STEPS))
+    assert y.dtype == dtype == {"half": torch.float16, "bfloat16": torch.bfloat16}[cast]
+    assert relative(y, expected) < 3 * TOLERANCES[dtype]
+    fresh = leaves(stack.init_state(1))
+    assert {k: v.dtype for k, v in leaves(state).items()} == {k: v.dtype for k, v in fresh.items()}
+    assert any(v.dtype == F32 for v in fresh.values()) or name in ("X", "C")
+    y.float().square().mean().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in stack.parameters())
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_autocast_steps_are_the_sequence(name: str) -> None:
+    """Under bfloat16 autocast too, a rollout and the pass that trains on it are one function, with resets inside; what
+    is carried stays float32."""
+    stack, x, m = make(EVERY[name], "eager", F32), inputs(STEPS, F32), mask("random", STEPS)
+    assert m is not None
+    with torch.no_grad():
+        exact, _ = stack(x, resets=m)
+        with torch.autocast(DEVICE, torch.bfloat16):
+            whole, after = stack(x, resets=m)
+            state, steps = None, []
+            for t in range(STEPS):
+                y, state = stack.step(x[:, t], state, resets=m[:, t])
+                steps.append(y)
+    stepped = torch.stack(steps, 1)
+    assert relative(stepped, whole) < TOLERANCES[torch.bfloat16]
+    assert relative(whole, exact) < 3 * TOLERANCES[torch.bfloat16]
+    assert state is not None
+    for (path, a), b in zip(leaves(after).items(), leaves(state).values(), strict=True):
+        assert a.dtype == b.dtype and a.dtype in (F32, torch.int64), path
+
+
+# -- activation checkpointing ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("name", EVERY)
+def test_checkpointed_activations_give_the_same_gradients(name: str, reentrant: bool) -> None:
+    """`torch.utils.checkpoint` runs the forward twice: the second is the first again, the state included."""
+    stack = make(EVERY[name], "eager", F64)
+    x, m = inputs(STEPS, F64), mask("random", STEPS)
+    with torch.no_grad():
+        _, state = stack(inputs(5, F64, seed=7))
+
+    def gradients(through: bool) -> list[Tensor]:
+        stack.zero_grad()
+        leaf = x.clone().requires_grad_()
+
+        def call(leaf: Tensor) -> tuple[Tensor, ...]:
+            y, after = stack(leaf, state, resets=m)
+            return y, *leaves(after).values()
+
+        found = checkpoint(call, leaf, use_reentrant=reentrant) if through else call(leaf)
+        sum(t.square().sum() for t in found if t.requires_grad).backward()
+        return [leaf.grad, *(p.grad for p in stack.parameters())]
+
+    for found, expected in zip(gradients(True), gradients(False), strict=True):
+        assert torch.equal(found, expected)
+
+
+# -- averages and optimizers -------------------------------------------------------------------------------------------
+
+
+def test_an_averaged_copy() -> None:
+    """Exponential and plain averages of packed weights; the average is a stack that runs."""
+    stack = make(PATTERNS["AXMS"], "eager", F64)
+    start = {n: p.detach().clone() for n, p in stack.named_parameters()}
+    average = AveragedModel(stack, avg_fn=lambda old, new, count: 0.75 * old + 0.25 * new)
+    average.update_parameters(stack)  # the first one copies
+    training(stack, torch.optim.SGD(stack.parameters(), lr=0.01), 1)
+    average.update_parameters(stack)
+    for name, p in average.module.named_parameters():
+        expected = 0.75 * start[name] + 0.25 * dict(stack.named_parameters())[name]
+        assert torch.allclose(p, expected, rtol=0, atol=1e-12), name
+    twin = make(PATTERNS["AXMS"], "eager", F64)
+    twin.load_state_dict(average.module.state_dict())
+    assert torch.equal(average(inputs(4, F64))[0], twin(inputs(4, F64))[0])
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.RMSprop])
+def test_an_optimizer_goes_on_where_it_was_saved(optimizer: type[torch.optim.Optimizer]) -> None:
+    def start() -> tuple[CompiledStack, torch.optim.Optimizer]:
+        stack = make(PATTERNS["AXMS"], "eager", F64)
+        return stack, optimizer(stack.parameters(), lr=0.01)
+
+    one, its = start()
+    training(one, its, 3)
+    file = io.BytesIO()
+    torch.save({"stack": one.state_dict(), "optimizer": its.state_dict()}, file)
+    training(one, its, 2)
+
+    two, other = start()
+    file.seek(0)
+    held = torch.load(file, weights_only=True)
+    two.load_state_dict(held["stack"])
+    other.load_state_dict(held["optimizer"])
+    training(two, other, 2)
+    assert all(torch.equal(p, q) for p, q in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_layers_can_be_given_to_different_groups() -> None:
+    """Parameter groups by name, weight decay off for what has one dimension; `nn.Module.apply` before it."""
+    stack = make(PATTERNS["AXMS"], "eager", F64)
+
+    def shrink(module: nn.Module) -> None:
+        for p in module.parameters(recurse=False):
+            p.data.mul_(0.5)
+
+    before = {n: p.detach().clone() for n, p in stack.named_parameters()}
+    stack.apply(shrink)
+    assert all(torch.equal(p, 0.5 * before[n]) for n, p in stack.named_parameters())
+    decayed = [p for p in stack.parameters() if p.dim() > 1]
+    kept = [p for p in stack.parameters() if p.dim() < 2]
+    groups = [{"params": decayed, "weight_decay": 0.5}, {"params": kept, "weight_decay": 0.0}]
+    optimizer = torch.optim.SGD(groups, lr=1.0)
+    for p in stack.parameters():
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    for n, p in stack.named_parameters():
+        assert torch.equal(p, (0.25 if p.dim() > 1 else 0.5) * before[n]), n
