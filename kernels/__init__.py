@@ -15,6 +15,7 @@ from .dropout import (
 from .foreign import foreign
 from .head_linear import head_linear
 from .lanes import enter_lane, lanes, leave_lanes
+from .linear import linear_step
 from .lstm import lstm_projected, lstm_projected_step
 from .mixing import column_mix, contract, mask_experts, prior, softmax
 from .mlstm import mlstm, mlstm_reference, mlstm_step
@@ -57,6 +58,7 @@ __all__ = [
     "lanes",
     "lay_out",
     "leave_lanes",
+    "linear_step",
     "lstm_projected",
     "lstm_projected_step",
     "mask_experts",

@@ -73,6 +73,10 @@ def _srht_name(attrs: Attrs) -> str:
     return "srht_reference" if attrs.get("impl") == "reference" else "srht"
 
 
+def _linear_name(attrs: Attrs) -> str:
+    return "linear_step" if attrs.get("impl") == "step" else "F.linear"
+
+
 OPS = [
     Op(
         "srht",
@@ -82,7 +86,14 @@ OPS = [
         _srht_flops,
         imports=lambda k: (_srht_name(k),),
     ),
-    Op("linear", "gemm", _linear, _call("F.linear"), _linear_flops),  # type: ignore[arg-type]
+    Op(
+        "linear",
+        "gemm",
+        _linear,
+        lambda a, k: f"{_linear_name(k)}({', '.join(i for i in a if i != 'None')})",
+        _linear_flops,
+        imports=lambda k: ("linear_step",) if k.get("impl") == "step" else (),
+    ),
     Op("linear_t", "gemm", _transposed, lambda a, k: f"{a[0]} @ {a[1]}", _linear_flops),
     Op("pack", "shape", _pack, _call("pack"), imports=lambda k: ("pack",)),  # type: ignore[arg-type]
     Op(

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..ir import Graph, Node
+from ..ir import Graph, Node, T
 
 IMPLS = {"reference": "reference", "eager": "torch", "inductor": "torch", "triton": "auto", "auto": "auto"}
+
+OWN_STEPS = ("eager", "auto", "triton")  # backends whose steps apply weights by kernels/linear.py
 
 HAVE_REFERENCE = (
     "agalite",
@@ -28,14 +30,17 @@ HAVE_REFERENCE = (
 
 def choose_kernels(backend: str) -> Callable[[Graph], Graph]:
     def choose(graph: Graph) -> Graph:
-        nodes = tuple(_choose(n, backend) for n in graph.nodes)
+        steps = T not in graph.inputs[0].type.shape and backend in OWN_STEPS
+        nodes = tuple(_choose(n, backend, steps) for n in graph.nodes)
         return graph.update(nodes=nodes) if nodes != graph.nodes else graph
 
     choose.__name__ = f"choose_kernels[{backend}]"
     return choose
 
 
-def _choose(node: Node, backend: str) -> Node:
+def _choose(node: Node, backend: str, steps: bool) -> Node:
+    if node.op == "linear" and steps:
+        return node.with_attrs(impl="step")
     if node.op == "recurrence":
         return node.with_attrs(impl=IMPLS[backend])
     if node.op in HAVE_REFERENCE:
