@@ -12,7 +12,7 @@ from .frontend import Recurrence
 from .pretty import pretty, written_out
 from .traces import trace_names
 
-ON_CHIP = 128 * 1024  # bytes of a head's matrices that one program holds; as kernels/recurrence/tiles.py has it
+CROWDED = 96 * 1024  # bytes of a head's matrices from which they are spread; as kernels/recurrence/tiles.py has it
 
 
 def describe(
@@ -150,16 +150,16 @@ def _schedule(rec: Recurrence, facts: Facts, inner: int | None, itemsize: int) -
     size = f"R of a head is {_held(rec, inner, itemsize) // 1024} KiB in {8 * itemsize} bits"
     if stays_on_chip(rec, inner, itemsize):
         lines += ["triton  one launch: a program is one head and 16 rows, R stays on chip for the whole loop"]
-        size += f", a program holds {ON_CHIP // 1024}"
+        size += f", one program takes less than {CROWDED // 1024}"
     else:
         lines += ["triton  one launch: a head's units are spread over programs, which meet after every step"]
-        size += f", more than the {ON_CHIP // 1024} that a program holds"
+        size += f", one program takes less than {CROWDED // 1024}"
     return [*lines, "why     channels of a head mix at every step, so the loop over T stays", f"        {size}"]
 
 
 def stays_on_chip(rec: Recurrence, head_width: int, itemsize: int) -> bool:
     """Whether one program holds the matrices of a head."""
-    return _held(rec, head_width, itemsize) <= ON_CHIP
+    return _held(rec, head_width, itemsize) < CROWDED
 
 
 def _held(rec: Recurrence, head_width: int, itemsize: int) -> int:

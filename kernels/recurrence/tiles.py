@@ -18,7 +18,7 @@ Grid = tuple[int, ...]
 
 WARPS = {"forward": 4, "backward": 8}
 ON_CHIP = 128 * 1024  # bytes of one head's matrices that one program can hold
-
+CROWDED = 96 * 1024  # bytes from which one program is slower than several; measured on an H100
 
 SPLIT = {  # by direction and arithmetic
     ("forward", "half"): Split(),
@@ -61,7 +61,12 @@ def schedule_of(cell: Cell, weight: Tensor | None) -> str:
     """channels where nothing is recurrent across them; head where one program holds a head's matrices; else split."""
     if weight is None:
         return "channels"
-    return "head" if held_bytes(cell, weight) <= ON_CHIP else "split"
+    held = held_bytes(cell, weight)
+    if held > ON_CHIP:
+        return "split"
+    # Near the limit several programs are faster than a full one, if they all run at once.
+    several = held >= CROWDED and weight.dim() == 4 and programs(weight) <= processors(weight.device)
+    return "split" if several else "head"
 
 
 def built_in(cell: Cell, x: Tensor, weight: Tensor | None, direction: str) -> Choice:
@@ -138,14 +143,19 @@ def refusal(cell: Cell, x: Tensor, weight: Tensor | None) -> str | None:
             f"W413 {cell.name}: every row has recurrent matrices of its own (routed adapters), and those of a head of "
             f"width {width} do not fit one program"
         )
-    units = min(SPLIT[direction, arithmetic(weight)].units for direction in ("forward", "backward"))
-    programs, room = heads * -(-width // units), processors(x.device)
-    if programs > room:
+    room = processors(x.device)
+    if programs(weight) > room:
         return (
-            f"W411 {cell.name}: {heads} recurrent matrices of width {width} spread over {programs} programs, "
+            f"W411 {cell.name}: {heads} recurrent matrices of width {width} spread over {programs(weight)} programs, "
             f"and {room} run at once on this device"
         )
     return None
+
+
+def programs(weight: Tensor) -> int:
+    """How many share the heads of one tile of rows, where heads are split."""
+    units = min(SPLIT[direction, arithmetic(weight)].units for direction in ("forward", "backward"))
+    return weight.shape[-4] * -(-weight.shape[-1] // units)
 
 
 def channel_block(channels: int) -> int:

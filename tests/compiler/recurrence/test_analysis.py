@@ -26,7 +26,7 @@ from cortexc.compiler.recurrence import (
 from cortexc.compiler.recurrence.analysis import obstacle
 from cortexc.compiler.recurrence.bounds import state_bounds
 from cortexc.compiler.recurrence.cost import H100, bound
-from cortexc.compiler.recurrence.describe import ON_CHIP
+from cortexc.compiler.recurrence.describe import CROWDED
 from cortexc.compiler.recurrence.expr import leaf
 
 BOTH = {"h": "[-1, 1]", "k": "[-1, 1]"}
@@ -191,7 +191,7 @@ def test_bounds_of_the_library():
         (mingru, ["affine in (h): h' = a h + b", "a = 1.0 - z, follows the inputs", "stable: a is in [0, 1]"]),
         (minlstm, ["a = keep, follows the inputs", "b = (1.0 - keep) * (x.h + p.b_h)", "chunks of T at once"]),
         (gru, ["not affine in (h): R h inside sigmoid", "not diagonal: R mixes the h", "h stays in [-1, 1]"]),
-        (slstm, ["bounded: not proved", "R of a head is 64 KiB in 32 bits, a program holds 128", "every step waits"]),
+        (slstm, ["bounded: not proved", "R of a head is 64 KiB in 32 bits, one program takes less than 96", "every step waits"]),
     ],
     ids=lambda v: getattr(v, "name", ""),
 )
@@ -203,7 +203,7 @@ def test_describe(rec, parts):
 
 def test_describe_says_when_a_matrix_is_split():
     assert "units are spread over programs" in describe(slstm, head_width=256)
-    assert ON_CHIP // 1024 == 128
+    assert CROWDED // 1024 == 96
 
 
 def test_source_without_docstring_however_it_is_written(tmp_path):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cortexc.compiler.recurrence.describe import ON_CHIP
+from cortexc.compiler.recurrence.describe import CROWDED
 from cortexc.kernels.recurrence import tiles
 
 
-def test_what_a_program_holds() -> None:
-    assert ON_CHIP == tiles.ON_CHIP
+def test_what_a_program_takes() -> None:
+    assert CROWDED == tiles.CROWDED
