@@ -16,8 +16,8 @@ def recurrences(document: dict[str, Any]) -> str:
         "",
         f"{about['device']}, torch {about['torch']}, Triton {about['triton']}, cuDNN {about['cudnn']}, "
         f"commit {commit}, {about['date']}. Median milliseconds: launched one by one, and in brackets as a CUDA graph. "
-        "Shapes are [rows, steps, heads x width]; the products before and after the loop are not in these times; a graph's forward also keeps what "
-        "a backward reads.",
+        "Shapes are [rows, steps, heads x width]; the products before and after the loop are not in these times; a "
+        "graph's forward also keeps what a backward reads.",
         "",
     ]
     timed = [r for r in rows if "time" in r]
