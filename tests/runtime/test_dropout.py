@@ -320,6 +320,7 @@ def test_stepper() -> None:
 
 def test_torch_compile_sees_one_graph() -> None:
     """In both modes, which are no constants of the trace."""
+    torch._dynamo.reset()
     stack = core(attn_dropout=0.3, out_dropout=0.25)
     set_dropout_seed_(stack, SEED)
     compiled = torch.compile(stack, backend="aot_eager", fullgraph=True)
