@@ -68,7 +68,7 @@ def forward(cell: Cell, inputs: Inputs, keep: bool, how: Plan | None = None) -> 
 def backward(
     cell: Cell, inputs: Inputs, kept: Tensors, d_outputs: Tensors, d_last: Tensors, how: Plan | None = None
 ) -> Backward:
-    """One GEMM for R y of every step, the loop back over time, one GEMM a gate for the gradient of R."""
+    """One GEMM for R y of every step, the loop back over time, one batch of GEMMs for the gradient of R."""
     x = inputs.x.contiguous()
     rows, length, _, width = x.shape
     how = how or plan(cell, x, inputs.weight, "backward")
