@@ -12,7 +12,7 @@ import cortexc
 from cortexc import cache
 from cortexc.cli import cached
 from cortexc.cli.app import app
-from cortexc.cli.cache import age_text
+from cortexc.cli.cached import age_text
 
 DEVICE, TRITON = "Test 9000", "3.9.0"
 ENTRY = {
@@ -89,6 +89,17 @@ def test_ls_fits_a_terminal(filled, on_terminal):
     assert done.code == 0, done.out
     rows = [line for line in done.out.splitlines() if "eager" in line or "reference" in line]
     assert len(rows) == 3 and max(map(len, rows)) <= 80 and "AXMS / AXMS / AXMS / AXMS / A…" in rows[0]
+
+
+def test_ls_breaks_long_lines_of_tuned_kernels(folder, on_terminal):
+    """On a terminal the choice stands under its kernel where both do not fit."""
+    choice = {"units": 16, "warps": 4, "resident": 131072, "piece": 64, "stages": 3}
+    long = ENTRY | {"kernel": "slstm [1024,1024,8x512] half backward", "choice": choice}
+    cache.write_table(cache.table_path(DEVICE, TRITON), DEVICE, TRITON, [ENTRY, long])
+    lines = on_terminal("cache", "ls", columns=80).out.splitlines()
+    assert "  slstm [16,256,4x64] half backward  1.02 -> 0.94 ms  warps 8" in lines
+    at = lines.index("  slstm [1024,1024,8x512] half backward  1.02 -> 0.94 ms")
+    assert lines[at + 1] == "    units 16, warps 4, resident 131072, piece 64, stages 3"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .cached import DAY, Package, Table, abandoned, packages, remove, tables
+from .cached import DAY, Package, Table, abandoned, age_text, packages, remove, tables
 from .frontend import BackendOption, DtypeOption, HiddenOption
 from .output import JsonFlag, UserError, emit_json, say, say_field, size_text, terminal_width
 from .report import counted
@@ -128,14 +128,6 @@ def clear(
         raise UserError(f"not everything could be removed: {'; '.join(complaints)}", "see who owns these files")
 
 
-def age_text(seconds: float) -> str:
-    """`12 s`, `3 min`, `5 h`, `9 d`."""
-    for size, unit in ((DAY, "d"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
 def _agreed(what: str) -> bool:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UserError(f"this removes {what}, and there is nobody to ask", "add --yes")
@@ -167,7 +159,10 @@ def _print_table(table: Table) -> None:
     for entry in table.entries:
         choice = entry.get("choice")
         values = ", ".join(f"{k} {v}" for k, v in choice.items()) if isinstance(choice, dict) else "?"
-        say(f"  {entry.get('kernel')}  {entry.get('built_in_ms')} -> {entry.get('ms')} ms  {values}")
+        times = f"  {entry.get('kernel')}  {entry.get('built_in_ms')} -> {entry.get('ms')} ms"
+        room = terminal_width()
+        fits = room is None or len(times) + 2 + len(values) <= room
+        say(f"{times}  {values}" if fits else f"{times}\n    {values}")
     say()
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .cached import Package
+from .cached import Package, age_text
 from .doctor import SWITCHES
 from .frontend import Backend, Dtype, build_artifact
 from .output import UserError, size_text
@@ -204,6 +204,4 @@ def _version(manifest: dict[str, Any]) -> Any:
 
 
 def _ago(package: Package) -> str:
-    from .cache import age_text
-
     return f"{age_text(package.age)} ago"

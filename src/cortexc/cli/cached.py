@@ -89,6 +89,14 @@ def remove(paths: Iterable[Path]) -> list[str]:
     return complaints
 
 
+def age_text(seconds: float) -> str:
+    """`12 s`, `3 min`, `5 h`, `9 d`."""
+    for size, unit in ((DAY, "d"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def _remove(path: Path) -> None:
     """A folder steps aside first: nobody finds half a package under its name."""
     if not path.is_dir():
