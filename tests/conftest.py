@@ -16,7 +16,8 @@ os.environ.setdefault("CORTEXC_VERIFY", "1")
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:
-    """Tests that draw random numbers draw the same ones, whatever ran before."""
+    """Tests that draw random numbers draw the same ones, whatever ran before, and float32 is float32 on a GPU too."""
     import torch
 
+    torch.backends.cudnn.allow_tf32 = False  # as for matrix products, where it is torch's default
     torch.manual_seed(0)

@@ -140,8 +140,9 @@ class RecurrenceOp:
         if (weight is None) != (cell.recurrent is None):
             raise ValueError(f"{name}: weight is {'missing' if weight is None else 'given, but nothing is recurrent'}")
         if weight is not None:
-            *own, n, g, d, e = weight.shape
-            if g != len(cell.gates) or d != e or n * d != width or own not in ([], [rows]):
+            n, g, d, e = weight.shape[-4:] if weight.dim() in (4, 5) else (0, 0, 0, 0)
+            own = weight.dim() == 5
+            if g != len(cell.gates) or d != e or n * d != width or (own and weight.shape[0] != rows):
                 raise ValueError(
                     f"{name}: weight is [N, {len(cell.gates)}, D, D] with N·D = {width}, or {rows} of these, "
                     f"got {tuple(weight.shape)}"

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ...tolerances import assert_close
+from .conftest import DEVICE
 
 H = 6
 
@@ -134,10 +135,11 @@ def test_minlstm(ops, case, impl):
 @pytest.mark.parametrize("impl", ["reference", "torch", "triton"])
 def test_minlstm_closed_gates(ops, impl):
     """Both gates round to 0 in float32, where the paper's quotient is 0 / 0."""
-    x = torch.tensor([-200.0, -201.0, 3.0]).view(1, 1, 3, 1).requires_grad_()
-    zero = torch.zeros(1)
-    (y,), _, _ = ops["minlstm"].sequence(x, (zero, zero, zero), None, (torch.ones(1, 1),), impl=impl)
-    share = torch.sigmoid(torch.tensor(1.0))  # e^-200 / (e^-200 + e^-201)
+    device = DEVICE if impl == "triton" else "cpu"
+    x = torch.tensor([-200.0, -201.0, 3.0], device=device).view(1, 1, 3, 1).requires_grad_()
+    zero, one = torch.zeros(1, device=device), torch.ones(1, 1, device=device)
+    (y,), _, _ = ops["minlstm"].sequence(x, (zero, zero, zero), None, (one,), impl=impl)
+    share = torch.sigmoid(torch.tensor(1.0, device=device))  # e^-200 / (e^-200 + e^-201)
     assert_close(y.flatten(), (share + (1 - share) * 3.0).view(1))
     (gradient,) = torch.autograd.grad(y.sum(), x)
     assert torch.isfinite(gradient).all() and gradient.abs().max() > 0.1
