@@ -132,7 +132,7 @@ def _layer_rows(layer: object, label: str, count: int, width: int, graph: Graph,
         mine = [p for p, o in zip(graph.params, owned, strict=True) if o == e or len(experts) == 1]
         prefix = f"expert_{class_name(expert)}_{e}"
         states = [s for s in graph.states if len(experts) == 1 or s.path[0] == prefix]
-        nodes = [n for n in graph.nodes if len(experts) == 1 or n.where == places[e]]
+        nodes = [n for n in graph.nodes if len(experts) == 1 or _stands_in(n, places[e])]
         core = getattr(expert, "core", None)
         kernel, why = _kernel(nodes)
         rows.append(
@@ -152,7 +152,7 @@ def _layer_rows(layer: object, label: str, count: int, width: int, graph: Graph,
         )
     if len(experts) > 1:
         rest = [p for p, o in zip(graph.params, owned, strict=True) if o is None]
-        nodes = [n for n in graph.nodes if n.where not in places]
+        nodes = [n for n in graph.nodes if not any(_stands_in(n, place) for place in places)]
         params = sum(int(numel(p.type.shape)) for p in rest if p.trainable)
         shared = [s for s in graph.states if len(s.path) == 1]  # what the adapters of the layer count
         rows.append(
@@ -181,6 +181,11 @@ def _core_name(core: object) -> str:
 def _owner(path: str, experts: int) -> int | None:
     parts = path.split(".")
     return int(parts[1]) if experts > 1 and parts[0] == "experts" else None
+
+
+def _stands_in(node: Node, place: str) -> bool:
+    """Whether a node comes from the part at a place, or from a part inside that one."""
+    return node.where == place or node.where.startswith(f"{place} > ")
 
 
 def _bytes(t: Type, dtype: str) -> int:

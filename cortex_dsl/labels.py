@@ -22,6 +22,22 @@ def token_of(scaffold: Node) -> str:
     return core.cell if isinstance(core, RecurrenceCoreConfig) else type(scaffold).__name__
 
 
+def title_of(part: Node) -> str:
+    """Any part as a pattern spells it, without options: `A`, `column AXMS`, `mlstm@preup@adapter`, `lstm`."""
+    if experts := getattr(part, "experts", ()):
+        titles = [title_of(expert) for expert in experts]
+        glue = "" if all(title.removesuffix("^") in BUILT_IN for title in titles) else " "
+        return "column " + glue.join(f"({title})" if title.startswith("column ") else title for title in titles)
+    token = token_of(part)
+    if token != type(part).__name__:
+        return token
+    if "scaffold" in type(part).model_fields:
+        inner = title_of(part.scaffold)  # type: ignore[attr-defined]
+        return f"({inner})@{part.kind}" if " " in inner else f"{inner}@{part.kind}"
+    core = getattr(part, "core", None)
+    return part.kind if core is None else f"{core.kind}@{part.kind}"
+
+
 def place_of(node: Node) -> str:
     """` at 1:8` for a part that came from text, nothing for one that did not."""
     span = span_of(node)

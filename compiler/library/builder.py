@@ -1,11 +1,9 @@
 """How a part of the language is written as a graph.
 
-A part is one function ``(b: Builder, config, x: Ref) -> Ref``. It declares parameters with ``b.param``, carried
-state
-with
-``b.state`` / ``b.carry``, and computes with ``b.op`` and the shorthands below it. The same function is traced
-twice, for
-sequences (``x: [B, T, H]``) and for steps (``x: [B, H]``); both traces must declare the same parameters and state.
+A part is one function ``(b: Builder, config, x: Ref) -> Ref``. It declares parameters with ``b.param``, carried state
+with ``b.state`` / ``b.carry``, and computes with ``b.op`` and the shorthands below it. The same function is traced
+twice, for sequences (``x: [B, T, H]``) and for steps (``x: [B, H]``); both traces must declare the same parameters and
+state.
 """
 
 from __future__ import annotations
@@ -143,8 +141,8 @@ class Builder:
         return f"%{hint}.{n}" if n else f"%{hint}"
 
     def arith(self, op: str, a: Ref, b: Ref | float) -> Ref:
-        if isinstance(b, Ref):
-            return self.op(op, a, b)
+        if isinstance(b, Ref):  # the innermost part that has a hand in it says where it comes from
+            return max(a.builder, b.builder, key=lambda part: len(part.scope)).op(op, a, b)
         name, c = {
             "add": ("add_scalar", b),
             "sub": ("add_scalar", -b),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ...cortex_dsl import span_of, token_of
 from ...cortex_dsl.checks import not_yet as not_yet
+from ...cortex_dsl.labels import place_of, title_of
 from ...cortex_dsl.spec import Node
 from . import foreign
 from .builder import Builder, Ref
@@ -53,7 +53,8 @@ def build_core(b: Builder, config: object, x: Ref) -> Ref:
     return lookup(config)(b.at("core", state=class_name(config)), config, x)
 
 
-def where_of(config: Node, index: int) -> str:
-    """What the nodes of expert ``index`` say of their origin: the token and, if it came from text, its place."""
-    span = span_of(config)
-    return f"{token_of(config)} (expert {index})" + (f" at {span}" if span is not None else "")
+def where_of(config: Node, index: int | None = None) -> str:
+    """What nodes say of their origin: the part, which expert of its column it is, and its place if it came from text:
+    `column AXMS at 1:1`, `X (expert 1) at 1:2`."""
+    expert = "" if index is None else f" (expert {index})"
+    return f"{title_of(config)}{expert}{place_of(config)}"

@@ -10,7 +10,7 @@ from . import cores, scaffolds  # noqa: F401  (importing them registers the part
 from .adapters import adapter_of
 from .builder import Builder
 from .foreign import find
-from .registry import class_name, lookup
+from .registry import class_name, lookup, where_of
 
 MODES = ("sequence", "step")
 
@@ -65,7 +65,7 @@ def trace_part(
     adapter: RoutedAdapterConfig | None = None,
 ) -> Graph:
     """The graph of one scaffold or core by itself."""
-    b = Builder(mode, width, plain=plain, adapter=adapter).at(scope, where=token_of(config))
+    b = Builder(mode, width, plain=plain, adapter=adapter).at(scope, where=where_of(config))
     return b.finish(name, lookup(config)(b, config, b.x))
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import cortexc
+from cortexc.config import ColumnScaffoldConfig
 from cortexc.runtime import CompiledStack
 
 from ..tolerances import assert_close
@@ -260,6 +261,20 @@ def test_the_report_counts_what_is_there(pattern: str, dtype: torch.dtype) -> No
     state = leaves(stack.init_state(7))
     assert 7 * report.total_state_bytes == sum(v.numel() * v.element_size() for v in state.values())
     assert (report.pattern, report.d_hidden, report.backend) == (pattern, WIDTH, "eager")
+
+
+def test_a_nested_column_has_its_own_row() -> None:
+    """What its experts compute is counted there, not with the router around it, nor with another expert 0."""
+    inner = cortexc.parse("A X", d_hidden=WIDTH).scaffolds[0]
+    stack = cortexc.compile(cortexc.CortexStackConfig(d_hidden=WIDTH, scaffolds=(_column("A", inner),)))
+    alone = cortexc.compile(inner, d_hidden=WIDTH).summary()
+    row = stack.summary().rows[1]
+    assert (row.flops_per_token, row.params) == (alone.total_flops_per_token, alone.total_params)
+    assert row.state_bytes == alone.total_state_bytes
+
+
+def _column(token: str, inner: object) -> ColumnScaffoldConfig:
+    return ColumnScaffoldConfig(experts=(*cortexc.parse(token).scaffolds[0].experts, inner))
 
 
 # -- gradients -------------------------------------------------------------------------------------------------------

@@ -51,7 +51,8 @@ def _as_written(b: Builder) -> bool:
 def _expert(b: Builder, cfg: ColumnScaffoldConfig, index: int, x: Ref) -> Ref:
     expert = cfg.experts[index]
     state = f"expert_{class_name(expert)}_{index}"
-    return lookup(expert)(b.at(f"experts.{index}", state=state, where=where_of(expert, index)), expert, x)
+    outer = f"{b.where} > " if b.scope else ""  # a column inside another part says where
+    return lookup(expert)(b.at(f"experts.{index}", state=state, where=outer + where_of(expert, index)), expert, x)
 
 
 def _logits(b: Builder, cfg: ColumnScaffoldConfig, u: Ref) -> Ref:

@@ -86,12 +86,38 @@ def test_names_never_hide_imports_or_each_other(pattern: str, backend: str) -> N
 def test_comments_name_the_place_in_the_pattern() -> None:
     """`A X(mem_len=5) M(chunk_size=4) S x2`: where each token stands, line and column."""
     text = made("A X(mem_len=5) M(chunk_size=4) S x2").files["module.py"]
-    for place in ("A (expert 0) at 1:1", "X (expert 1) at 1:3", "M (expert 2) at 1:16", "S (expert 3) at 1:32"):
+    experts = ("A (expert 0) at 1:1", "X (expert 1) at 1:3", "M (expert 2) at 1:16", "S (expert 3) at 1:32")
+    for place in ("column AXMS at 1:1", *experts):
         assert text.count(f"\n    # {place}\n") >= 2, place  # in both modes
     lines = text.splitlines()
     first = lines.index("    # S (expert 3) at 1:32")
     assert "enter_lane(3, " in lines[first + 1]
     assert "e3.norm1.weight" in lines[first + 2]
+
+
+INSIDE = {
+    "AX / layer(L)": ("column AX at 1:1", "L at 1:12"),
+    "A column(X, C)": ("column A (column XC) at 1:1", "column XC (expert 1) at 1:3 > X (expert 0) at 1:10"),
+    "A column(X, C)@adapter": ("(column XC)@adapter (expert 1) at 1:3 > C (expert 1) at 1:13",),
+    "preup(lstm) M^@postup@adapter": ("column lstm@preup M^@adapter at 1:1", "M^@adapter (expert 1) at 1:13"),
+}
+
+
+@pytest.mark.parametrize("pattern", INSIDE)
+def test_comments_name_what_is_inside_what(pattern: str) -> None:
+    text = made(pattern, "eager").files["module.py"]
+    assert [place for place in INSIDE[pattern] if f"\n    # {place}\n" not in text] == []
+
+
+def test_comments_of_configs_have_no_place() -> None:
+    from cortexc.compiler.alone import as_stack
+    from cortexc.cortex_dsl import AxonCellConfig, ColumnScaffoldConfig, CortexStackConfig, LSTMCoreConfig
+
+    column = ColumnScaffoldConfig(experts=(AxonCellConfig(), AxonCellConfig()))
+    stack = resolve(CortexStackConfig(d_hidden=16, scaffolds=(column,)))
+    assert "\n    # column AA\n" in build(stack, backend="eager").files["module.py"]
+    spec, part = as_stack(LSTMCoreConfig(hidden_size=16), 16)
+    assert "\n    # lstm\n" in build(spec, part=part, backend="eager").files["module.py"]
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
