@@ -54,6 +54,7 @@ class PreUpScaffoldConfig(ScaffoldConfig):
     kind: Literal["preup"] = "preup"
     proj_factor: ProjFactor = 2.0
     activate_cell_input: Flag = True
+    dropout: Probability = 0.0
 
     def core_width(self, d_hidden: int) -> int:
         return int(self.proj_factor * d_hidden)
@@ -71,6 +72,7 @@ class PostUpScaffoldConfig(ScaffoldConfig):
 
     kind: Literal["postup"] = "postup"
     proj_factor: ProjFactor = 1.5
+    dropout: Probability = 0.0
 
 
 class PostUpGatedScaffoldConfig(PostUpScaffoldConfig):

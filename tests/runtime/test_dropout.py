@@ -47,6 +47,11 @@ PARTS: dict[str, Any] = {
     "adapter scaffold": CortexStackConfig(
         d_hidden=WIDTH, scaffolds=(AdapterScaffoldConfig(scaffold=_INNER, bottleneck=8, dropout=0.4),)
     ),
+    "preup": "L@preup(dropout=0.3)",
+    "preup gated": "M(chunk_size=4)@preup_gated(dropout=0.3)",
+    "postup": "L@postup(dropout=0.3)",
+    "postup gated": "S(dropout=0.2)@postup_gated(dropout=0.3)",
+    "layers of their own": "layer(L@postup(dropout=0.3)) / layer(L@preup(dropout=0.2))" + ROUTED,
     "routed": "A X(mem_len=5, attn_dropout=0.2) L(num_layers=2, dropout=0.3)" + ROUTED,
     "routed full rank": "A(use_fullrank_rtu=true) M(chunk_size=4)" + ROUTED,
 }
@@ -147,12 +152,23 @@ def test_gradients(name: str) -> None:
     check_gradients(part(name, "eager", F64), part(name, "reference", F64), STEPS, F64)
 
 
-@pytest.mark.parametrize("name", ["X", "X^", "S", "L"])
+# The same stack without dropout.
+WITHOUT = {
+    "X": "X(mem_len=5)",
+    "X^": "X^(mem_len=5)",
+    "S": "S",
+    "L": "L(num_layers=3)",
+    "preup": "L@preup",
+    "preup gated": "M(chunk_size=4)",
+    "postup": "L@postup",
+    "postup gated": "S",
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT)
 def test_eval_is_the_stack_without_dropout(name: str) -> None:
     """The identity, and episodes are counted all the same."""
-    plain = make(
-        PARTS[name].partition("(")[0] + {"L": "(num_layers=3)", "S": ""}.get(name, "(mem_len=5)"), "eager", F64
-    )
+    plain = make(WITHOUT[name], "eager", F64)
     stack = copy.deepcopy(part(name, "eager", F64)._stack)
     plain.load_state_dict(stack.state_dict())  # the same names
     x, m = inputs(STEPS, F64), mask("random", STEPS)

@@ -10,12 +10,12 @@ from .parts import feed_forward, gate, pre_up
 
 @part(PreUpGatedScaffoldConfig)
 def pre_up_gated(b: Builder, cfg: PreUpGatedScaffoldConfig, x: Ref) -> Ref:
-    """y = Gate(x, W_out((core(…) + skip ⊙ SiLU(a)) ⊙ SiLU(z)))"""
+    """y = Gate(x, W_out dropout((core(…) + skip ⊙ SiLU(a)) ⊙ SiLU(z)))"""
     return gate(b, "gate", x, pre_up(b, cfg, x), cfg.gru_bias)
 
 
 @part(PostUpGatedScaffoldConfig)
 def post_up_gated(b: Builder, cfg: PostUpGatedScaffoldConfig, x: Ref) -> Ref:
-    """y' = Gate(x, core(LN(x))); y = Gate(y', W_2 SiLU(W_1 LN(y')))"""
+    """y' = Gate(x, core(LN(x))); y = Gate(y', W_2 dropout(SiLU(W_1 LN(y'))))"""
     y = gate(b, "gate1", x, build_core(b, cfg.core, b.layer_norm("norm1", x)), cfg.gru_bias)
-    return gate(b, "gate2", y, feed_forward(b, b.layer_norm("norm2", y), cfg.proj_factor, x.width), cfg.gru_bias)
+    return gate(b, "gate2", y, feed_forward(b, cfg, b.layer_norm("norm2", y), x.width), cfg.gru_bias)

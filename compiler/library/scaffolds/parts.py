@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ....cortex_dsl import mLSTMCoreConfig
+from ....cortex_dsl import PostUpScaffoldConfig, PreUpScaffoldConfig, mLSTMCoreConfig
 from ..builder import Builder, Ref
+from ..dropout import drop
 from ..registry import build_core
 
 
@@ -23,21 +24,23 @@ def gate(b: Builder, name: str, x: Ref, y: Ref, bias: float) -> Ref:
     return b.op("lerp", x, h, z, hint="gated")
 
 
-def feed_forward(b: Builder, x: Ref, factor: float, width: int) -> Ref:
-    """W_2 SiLU(W_1 x), inner width ``int(factor · width)``."""
-    return b.linear("ffn_out", b.op("silu", b.linear("ffn_in", x, int(factor * width))), width)
+def feed_forward(b: Builder, cfg: PostUpScaffoldConfig, x: Ref, width: int) -> Ref:
+    """W_2 dropout(SiLU(W_1 x)), inner width ``int(proj_factor · width)``."""
+    inner = b.op("silu", b.linear("ffn_in", x, int(cfg.proj_factor * width)))
+    return b.linear("ffn_out", drop(b, inner, cfg.dropout, "feed forward"), width)
 
 
-def pre_up(b: Builder, cfg: object, x: Ref) -> Ref:
-    """The transformed path of PreUp and PreUpGated, before it is joined to x."""
-    inner = int(cfg.proj_factor * x.width)  # type: ignore[attr-defined]
-    core = cfg.core  # type: ignore[attr-defined]
+def pre_up(b: Builder, cfg: PreUpScaffoldConfig, x: Ref) -> Ref:
+    """The transformed path of PreUp and PreUpGated, before it is joined to x:
+    W_out dropout((core(…) + skip ⊙ SiLU(a)) ⊙ SiLU(z)), [a, z] = W_in LN(x)."""
+    inner = int(cfg.proj_factor * x.width)
     a, z = b.ops(
         "split", b.linear("in_proj", b.layer_norm("norm", x), 2 * inner), sizes=(inner, inner), hints=("a", "z")
     )
     active = b.op("silu", a, hint="active")
     # An mLSTM has its own convolution and activation in front, so it takes the raw branch.
-    raw = isinstance(core, mLSTMCoreConfig) and not core.use_axon_qkv
-    h = build_core(b, core, a if raw or not cfg.activate_cell_input else active)  # type: ignore[attr-defined]
+    raw = isinstance(cfg.core, mLSTMCoreConfig) and not cfg.core.use_axon_qkv
+    h = build_core(b, cfg.core, a if raw or not cfg.activate_cell_input else active)
     skip = b.param("learnable_skip", (inner,), "constant", 1)
-    return b.linear("out_proj", (h + skip * active) * b.op("silu", z), x.width)
+    gated = (h + skip * active) * b.op("silu", z)
+    return b.linear("out_proj", drop(b, gated, cfg.dropout, "up-projected"), x.width)

@@ -17,12 +17,12 @@ def pass_through(b: Builder, cfg: PassThroughScaffoldConfig, x: Ref) -> Ref:
 
 @part(PreUpScaffoldConfig)
 def pre_up_plain(b: Builder, cfg: PreUpScaffoldConfig, x: Ref) -> Ref:
-    """y = x + W_out((core(SiLU(a)) + skip ⊙ SiLU(a)) ⊙ SiLU(z)), [a, z] = W_in LN(x)"""
+    """y = x + W_out dropout((core(SiLU(a)) + skip ⊙ SiLU(a)) ⊙ SiLU(z)), [a, z] = W_in LN(x)"""
     return x + pre_up(b, cfg, x)
 
 
 @part(PostUpScaffoldConfig)
 def post_up(b: Builder, cfg: PostUpScaffoldConfig, x: Ref) -> Ref:
-    """y' = x + core(LN(x)); y = y' + W_2 SiLU(W_1 LN(y'))"""
+    """y' = x + core(LN(x)); y = y' + W_2 dropout(SiLU(W_1 LN(y')))"""
     y = x + build_core(b, cfg.core, b.layer_norm("norm1", x))
-    return y + feed_forward(b, b.layer_norm("norm2", y), cfg.proj_factor, x.width)
+    return y + feed_forward(b, cfg, b.layer_norm("norm2", y), x.width)
