@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import subprocess
 import sys
 
@@ -65,6 +67,41 @@ def test_old_names_give_the_new(old: str, new: str) -> None:
             getattr(module, old)
     with pytest.raises(AttributeError, match=r"has no attribute 'nothing'$"):
         _ = config.nothing
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("blocks", "scaffolds"),
+        ("blocks.column.column", "scaffolds"),
+        ("blocks.column.auto", "scaffolds"),
+        ("cells.base", "cores.base"),
+        ("cells.core", "cores.core"),
+        ("cells.core.axon_layer", "cores.core"),
+        ("stacks.auto", "stacks"),
+        ("stacks.base", "stacks"),
+    ],
+)
+def test_old_modules_give_the_new(old: str, new: str) -> None:
+    """P4: importing a module of an earlier version is an error that says where it is now, and that one is there."""
+    with pytest.raises(ModuleNotFoundError, match=rf"is now `cortexc\.{re.escape(new)}`"):
+        importlib.import_module(f"cortexc.{old}")
+    importlib.import_module(f"cortexc.{new}")
+
+
+def test_old_modules_by_name() -> None:
+    """P4: the same from the package, and for what is left of their paths."""
+    with pytest.raises(ModuleNotFoundError, match=r"`blocks\.column\.column` there `scaffolds\.column`"):
+        from cortexc import blocks  # noqa: F401
+    with pytest.raises(AttributeError, match="now called `scaffolds`"):
+        _ = cortexc.blocks
+    assert importlib.import_module("cortexc.scaffolds.column").ColumnScaffold.__name__ == "ColumnScaffold"
+    assert importlib.import_module("cortexc.scaffolds.column.auto").build_column_auto_config
+    assert importlib.import_module("cortexc.cores.core.axon_layer").AxonLayer
+    for kept in ("registry", "tokens"):
+        assert importlib.import_module(f"cortexc.{kept}").register_token
+    with pytest.raises(ModuleNotFoundError, match="No module named"):
+        importlib.import_module("cortexc.cells.nothing")
 
 
 def test_old_core_configs() -> None:

@@ -16,8 +16,17 @@ _IRREGULAR = {
     "CausalConv1dConfig": "CausalConv1dCoreConfig",
     "BlockConfig": "ScaffoldConfig",
     "BaseBlock": "BaseScaffold",
+    "blocks": "scaffolds",
     "register_cell": "register_core",
     "register_block": "register_scaffold",
+}
+# Modules; each that is named here has a file that raises.
+_MODULES = {
+    "cortexc.blocks": "`cortexc.scaffolds`, and `blocks.column.column` there `scaffolds.column`",
+    "cortexc.cells.base": "`cortexc.cores.base`",
+    "cortexc.cells.core": "`cortexc.cores.core`",
+    "cortexc.stacks.auto": "`cortexc.stacks`",
+    "cortexc.stacks.base": "`cortexc.stacks`",
 }
 _CORES = ("Axon", "XL", "mLSTM", "sLSTM", "LSTM", "CausalConv1d", "AGaLiTe")
 _BLOCK = re.compile(r"(PassThrough|PreUp|PreUpGated|PostUp|PostUpGated|Adapter|Column)Block(Config)?")
@@ -53,3 +62,9 @@ def no_attribute(module: str, name: str) -> str:
         core = found[1]
         hint = f"; the core is now called `{core}CoreConfig`, and `cortexc.cells.{core}CellConfig` is it in a scaffold"
     return f"module {module!r} has no attribute {name!r}{hint}"
+
+
+def moved_module(name: str) -> ModuleNotFoundError:
+    """What importing a module of an earlier version raises."""
+    # Without `name=`: `from cortexc import blocks` would drop the error and raise one of its own.
+    return ModuleNotFoundError(f"module {name!r} is now {_MODULES[name]}")

@@ -8,8 +8,8 @@ layers = [default_cells(), [XLCellConfig(core=XLCoreConfig(mem_len=512))]]
 
 from __future__ import annotations
 
-from ._renamed import moved
-from .cortex_dsl import (
+from .._renamed import moved
+from ..cortex_dsl import (
     AGaLiTeCellConfig,
     AxonCellConfig,
     CausalConv1dCellConfig,

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._renamed import moved
-from .cortex_dsl import CortexStackConfig, build_column_auto_config, build_cortex_auto_config, resolve
+from .._renamed import moved
+from ..cortex_dsl import CortexStackConfig, build_column_auto_config, build_cortex_auto_config, resolve
 
 if TYPE_CHECKING:
-    from .runtime import CompiledStack
+    from ..runtime import CompiledStack
 
 __all__ = ["build_column_auto_config", "build_cortex", "build_cortex_auto_config", "build_cortex_auto_stack"]
 
@@ -29,7 +29,7 @@ def build_cortex(
     if not isinstance(cfg, CortexStackConfig):
         raise TypeError(f"expected a CortexStackConfig, got {type(cfg).__name__}")
     resolve(cfg)  # a wrong config is told before torch loads
-    from .runtime import compile as compile_stack
+    from ..runtime import compile as compile_stack
 
     return compile_stack(cfg, backend=backend, dtype=dtype, device=device)
 
