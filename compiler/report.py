@@ -67,8 +67,8 @@ class Report:
 def make_report(
     spec: CortexStackConfig, pattern: str, digest: str, backend: str, dtype: str, written: Program, planned: Program
 ) -> Report:
-    """Count everything on the graphs. Parameters and state come from the graph as written, work and kernels from the
-    planned one, whose merged products are shared out by their weights' owners."""
+    """Count everything on the graphs: parameters, state and work on the graph as written, where every node still stands
+    in its part; kernels are those that the planned one calls."""
     rows: list[Row] = []
     calls = list(planned.calls())
     index = 0
@@ -79,10 +79,10 @@ def make_report(
             count += 1
         label = str(index) if count == 1 else f"{index}-{index + count - 1} x{count}"
         layer = spec.scaffolds[index]
-        rows += _layer_rows(layer, label, count, width_of(spec), written.layers[name], dtype)
+        rows += _layer_rows(layer, label, count, width_of(spec), written.layers[name], planned.layers[name], dtype)
         index += count
     if not calls:  # one part by itself
-        rows += _layer_rows(spec.scaffolds[0], "0", 1, width_of(spec), written.entry, dtype)
+        rows += _layer_rows(spec.scaffolds[0], "0", 1, width_of(spec), written.entry, planned.entry, dtype)
     norm = sum(int(numel(p.type.shape)) for p in written.entry.params) if calls else 0
     if norm:
         flops = _flops(written.entry.nodes, written.entry)
@@ -123,7 +123,9 @@ def _adapters(spec: CortexStackConfig, written: Program) -> Iterator[Note]:
     )
 
 
-def _layer_rows(layer: object, label: str, count: int, width: int, graph: Graph, dtype: str) -> list[Row]:
+def _layer_rows(
+    layer: object, label: str, count: int, width: int, graph: Graph, planned: Graph, dtype: str
+) -> list[Row]:
     experts = getattr(layer, "experts", None) or (layer,)
     owned = [_owner(p.path, len(experts)) for p in graph.params]
     places = [where_of(expert, e) for e, expert in enumerate(experts)]
@@ -132,9 +134,9 @@ def _layer_rows(layer: object, label: str, count: int, width: int, graph: Graph,
         mine = [p for p, o in zip(graph.params, owned, strict=True) if o == e or len(experts) == 1]
         prefix = f"expert_{class_name(expert)}_{e}"
         states = [s for s in graph.states if len(experts) == 1 or s.path[0] == prefix]
-        nodes = [n for n in graph.nodes if len(experts) == 1 or _stands_in(n, places[e])]
+        nodes, plan = ([n for n in g.nodes if len(experts) == 1 or _stands_in(n, places[e])] for g in (graph, planned))
         core = getattr(expert, "core", None)
-        kernel, why = _kernel(nodes)
+        kernel, why = _kernel(plan)
         rows.append(
             Row(
                 layer=label if e == 0 else "",

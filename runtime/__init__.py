@@ -1,6 +1,7 @@
 """What a user holds: the compiled module, its state, the step engine, and how generated code is loaded."""
 
 from .adapters import set_trunk_lr_mult_
+from .backends import set_backend
 from .checkpoint import CheckpointInfo, checkpoint_info, load_checkpoint, save_checkpoint
 from .compile import compile, load
 from .dropout import set_dropout_seed_
@@ -34,6 +35,7 @@ __all__ = [
     "load",
     "load_checkpoint",
     "save_checkpoint",
+    "set_backend",
     "set_dropout_seed_",
     "set_trunk_lr_mult_",
     "tune",

@@ -7,10 +7,38 @@ import os
 import shutil
 import warnings
 
+from ..compiler.passes.choose_kernels import CHOSEN
+from ..cortex_dsl import CoreConfig
+from ..cortex_dsl.equations import known_recurrences
+from ..cortex_dsl.spec.base import kinds
+from ..cortex_dsl.suggest import did_you_mean
 from ..kernels.switches import SWITCHES, triton_disabled
 from .errors import CortexWarning
 
-__all__ = ["SWITCHES", "check_device", "effective_backend", "triton_disabled"]
+__all__ = ["SWITCHES", "check_device", "effective_backend", "set_backend", "triton_disabled"]
+
+FOR_A_CORE = ("reference", "eager", "triton", "auto")
+
+
+def set_backend(core: str | CoreConfig | type[CoreConfig], backend: str | None) -> None:
+    """Run one kind of core on another backend than the rest of a stack, in every stack compiled from now on.
+
+    ``core`` is its config, class or name (``"slstm"``, ``"conv"``; a recurrence by its own name, ``"gru"``);
+    ``backend`` one of reference, eager, triton, auto, or None for that of the stack again. It goes by what runs: the
+    convolution in front of M and S goes with ``"conv"``, an AxonLayer inside a core with ``"axon"``. Numbers stay the
+    same; stacks that are there stay as they are. Raises ValueError for a name that is none.
+    """
+    name = getattr(core, "cell", core.kind) if isinstance(core, CoreConfig) else core
+    name = name if isinstance(name, str) else name.model_fields["kind"].default
+    known = sorted({*kinds("core"), *known_recurrences()} - {"recurrence"})
+    if name not in known:
+        raise ValueError(f"core is {name!r}; expected one of {', '.join(known)}{did_you_mean(name, known)}")
+    if backend is None:
+        CHOSEN.pop(name, None)
+    elif backend in FOR_A_CORE:
+        CHOSEN[name] = backend
+    else:
+        raise ValueError(f"backend is {backend!r}; expected one of {', '.join(FOR_A_CORE)} for a core, or None")
 
 
 def effective_backend(backend: str) -> str:

@@ -28,19 +28,30 @@ HAVE_REFERENCE = (
 )
 
 
+# What a user chose for the nodes of a core, whatever the backend of the stack: `set_backend`.
+CHOSEN: dict[str, str] = {}
+# Ops and recurrences that are not called as the core whose computation they are.
+CORES = {"axon_fullrank": "axon", "causal_conv": "conv", "rtu_traces": "axon", "srht": "axon", "xl_attention": "xl"}
+
+
 def choose_kernels(backend: str) -> Callable[[Graph], Graph]:
     def choose(graph: Graph) -> Graph:
         steps = T not in graph.inputs[0].type.shape and backend in OWN_STEPS
         nodes = tuple(_choose(n, backend, steps) for n in graph.nodes)
         return graph.update(nodes=nodes) if nodes != graph.nodes else graph
 
-    choose.__name__ = f"choose_kernels[{backend}]"
+    chosen = "".join(f", {core}={name}" for core, name in sorted(CHOSEN.items()))
+    choose.__name__ = f"choose_kernels[{backend}{chosen}]"
     return choose
 
 
 def _choose(node: Node, backend: str, steps: bool) -> Node:
     if node.op == "linear" and steps:
         return node.with_attrs(impl="step")
+    name = str(node.attr("name")) if node.op == "recurrence" else node.op
+    backend = CHOSEN.get(CORES.get(name, name), backend)
+    if backend == "reference" and node.attr("mode") == "step":
+        backend = "eager"  # a step is no loop: it has one form
     if node.op == "recurrence":
         return node.with_attrs(impl=IMPLS[backend])
     if node.op in HAVE_REFERENCE:

@@ -37,6 +37,7 @@ class CortexStackConfig(Node):
     scaffolds: tuple[ScaffoldLike, ...] = ()
     post_norm: Flag = True
     routed_adapter: RoutedAdapterConfig | None = None
+    # Whether backend `inductor` compiles each layer; off, it is `eager`. Other backends have their own code for layers.
     compile_scaffolds: Flag = True
     # Pipeline cuts: a cut `i` stands before layer `i`.
     cuts: tuple[Positive, ...] = ()
