@@ -108,7 +108,7 @@ class CompiledStack(nn.Module):
 
     def _load(self) -> None:
         code: ModuleType = load_code(self._folder)
-        if self.backend == "inductor":
+        if self.backend == "inductor" and CortexStackConfig.model_validate_json(self._spec_json).compile_scaffolds:
             compile_layers(code)
         self._sequence: Run = code.sequence
         # The reference backend has no step code: a step is a sequence of one.
