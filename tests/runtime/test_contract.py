@@ -1,119 +1,42 @@
-"""The contract of every stack (spec §1), as a matrix of tokens × backends × dtypes × cuts × resets. Covers U2-U8,
-U15, W4."""
+"""The rules of the contract (spec §1) for the four main tokens and a stack of them; ``test_parts.py`` has the other
+parts, ``test_matrix.py`` cuts and masks of all. Covers U2-U12, W4."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import pytest
 import torch
-from _pytest.mark import ParameterSet
-from torch import Tensor
 
 from ..tolerances import TOLERANCES, assert_close
-from .contract import (
-    CUTS,
-    DEVICE,
-    GPU,
-    MASKS,
-    PATTERNS,
-    ROWS,
-    WIDTH,
-    check_gradients,
-    inputs,
-    leaves,
-    make,
-    mask,
-    pieces,
-    run,
-)
+from .contract import DEVICE, GPU, PATTERNS, ROWS, WIDTH, check_gradients, inputs, leaves, make, mask
 
 STEPS = 13
 F32, F64 = torch.float32, torch.float64
 
-# float64 has no Triton kernels: the triton backend is checked in float32 alone, by tests of its own.
-TORCH = [("reference", F64), ("eager", F64), ("eager", F32)]
-COMPILED = [("eager", F64), ("eager", F32), ("triton", F32)]
-
-
-def on_kernels(names: Iterable[str], kinds: Iterable[str], few: tuple[str, ...]) -> list[ParameterSet]:
-    """(part, cut or mask) for the triton backend. The interpreter is slow, so without a GPU most of them are long."""
-    return [
-        pytest.param(name, kind, marks=[] if GPU or kind in few else [pytest.mark.long])
-        for name in names
-        for kind in kinds
-    ]
-
-
-def ids(pair: tuple[str, torch.dtype]) -> str:
-    return f"{pair[0]}-{str(pair[1]).removeprefix('torch.')}"
-
-
-def oracle(pattern: str, kind: str, steps: int = STEPS) -> tuple[Tensor, dict[str, Tensor]]:
-    """Outputs and final state of the reference backend in float64, over the whole sequence at once."""
-    y, state = run(make(pattern, "reference", F64), inputs(steps, F64), mask(kind, steps), [steps])
-    return y, leaves(state)
+COMPILED = [
+    pytest.param("eager", F64, id="eager-float64"),
+    pytest.param("eager", F32, id="eager-float32"),
+    pytest.param("triton", F32, id="triton-float32"),
+    pytest.param("inductor", F64, id="inductor-float64", marks=[pytest.mark.long]),
+]
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-@pytest.mark.parametrize("backend", TORCH, ids=ids)
-@pytest.mark.parametrize("cut", CUTS)
-def test_one_function_however_cut(name: str, backend: tuple[str, torch.dtype], cut: str) -> None:
-    """Outputs and final state do not depend on where a sequence is cut, nor on the backend; with resets inside."""
-    check_run(name, *backend, "random", cut)
-
-
-@pytest.mark.parametrize(("name", "cut"), on_kernels(PATTERNS, CUTS, ("random",)))
-def test_one_function_on_kernels(name: str, cut: str) -> None:
-    """The same with the Triton kernels."""
-    check_run(name, "triton", F32, "random", cut)
-
-
-@pytest.mark.parametrize("name", PATTERNS)
-@pytest.mark.parametrize("backend", TORCH[1:], ids=ids)
-@pytest.mark.parametrize("kind", MASKS)
-def test_resets(name: str, backend: tuple[str, torch.dtype], kind: str) -> None:
-    """Every kind of mask gives what the reference gives."""
-    check_run(name, *backend, kind, "whole")
-
-
-@pytest.mark.parametrize(("name", "kind"), on_kernels(PATTERNS, MASKS, ("last",)))
-def test_resets_on_kernels(name: str, kind: str) -> None:
-    """The same with the Triton kernels."""
-    check_run(name, "triton", F32, kind, "whole")
-
-
-def check_run(name: str, kind: str, dtype: torch.dtype, resets: str, cut: str) -> None:
-    """Outputs and final state of a run against the reference's."""
-    stack = make(PATTERNS[name], kind, dtype)
-    expected, state = oracle(PATTERNS[name], resets)
-    with torch.no_grad():
-        y, after = run(stack, inputs(STEPS, dtype), mask(resets, STEPS), pieces(cut, STEPS), by_step=cut == "steps")
-    assert_close(y, expected.to(dtype), dtype, "y")
-    for path, leaf in leaves(after).items():
-        assert_close(leaf, state[path].to(leaf.dtype), dtype if leaf.is_floating_point() else None, path)
-
-
-@pytest.mark.parametrize("name", PATTERNS)
-@pytest.mark.parametrize("backend", COMPILED, ids=ids)
-def test_gradients(name: str, backend: tuple[str, torch.dtype]) -> None:
+@pytest.mark.parametrize(("backend", "dtype"), COMPILED)
+def test_gradients(name: str, backend: str, dtype: torch.dtype) -> None:
     """Gradients to x, every parameter and the incoming state equal the reference's, with resets inside the sequence."""
-    check_gradients(make(PATTERNS[name], *backend), make(PATTERNS[name], "reference", F64), STEPS, backend[1])
+    check_gradients(make(PATTERNS[name], backend, dtype), make(PATTERNS[name], "reference", F64), STEPS, dtype)
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-def test_nothing_survives_a_reset(name: str) -> None:
-    """On torch, in float64."""
-    check_nothing_survives(name, "eager", F64)
-
-
-@pytest.mark.parametrize(("name", "kind"), on_kernels(PATTERNS, ["triton"], ()))
-def test_nothing_survives_a_reset_on_kernels(name: str, kind: str) -> None:
-    """On the Triton kernels, in float32."""
-    check_nothing_survives(name, kind, F32)
-
-
-def check_nothing_survives(name: str, kind: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        ("eager", F64),
+        pytest.param("triton", F32, marks=[] if GPU else [pytest.mark.long]),
+        pytest.param("inductor", F64, marks=[pytest.mark.long]),
+    ],
+)
+def test_nothing_survives_a_reset(name: str, kind: str, dtype: torch.dtype) -> None:
     """NaN before a reset reaches no output, no state and no gradient after it; rows do not touch each other."""
     stack = make(PATTERNS[name], kind, dtype)
     clean = inputs(STEPS, dtype)

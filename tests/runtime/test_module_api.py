@@ -1,4 +1,4 @@
-"""What a module is put through by others' code: narrow dtypes, autocast, checkpointed activations, averages, optimizers
+"""What a module is put through by others' code: narrow dtypes, checkpointed activations, averages, optimizers
 that are saved. Copies, casts, tying and functional calls are in ``test_module.py``, torch.compile in
 ``test_compile_graph.py``."""
 
@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from cortexc.runtime import CompiledStack
 
 from ..tolerances import TOLERANCES
-from .contract import DEVICE, PATTERNS, inputs, leaves, make, mask
+from .contract import PATTERNS, inputs, leaves, make, mask
 
 STEPS = 13
 F32, F64 = torch.float32, torch.float64
@@ -55,28 +55,6 @@ def test_narrow_parameters(name: str, cast: str) -> None:
     assert any(v.dtype == F32 for v in fresh.values()) or name in ("X", "C")
     y.float().square().mean().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in stack.parameters())
-
-
-@pytest.mark.parametrize("name", EVERY)
-def test_autocast_steps_are_the_sequence(name: str) -> None:
-    """Under bfloat16 autocast too, a rollout and the pass that trains on it are one function, with resets inside; what
-    is carried stays float32."""
-    stack, x, m = make(EVERY[name], "eager", F32), inputs(STEPS, F32), mask("random", STEPS)
-    assert m is not None
-    with torch.no_grad():
-        exact, _ = stack(x, resets=m)
-        with torch.autocast(DEVICE, torch.bfloat16):
-            whole, after = stack(x, resets=m)
-            state, steps = None, []
-            for t in range(STEPS):
-                y, state = stack.step(x[:, t], state, resets=m[:, t])
-                steps.append(y)
-    stepped = torch.stack(steps, 1)
-    assert relative(stepped, whole) < TOLERANCES[torch.bfloat16]
-    assert relative(whole, exact) < 3 * TOLERANCES[torch.bfloat16]
-    assert state is not None
-    for (path, a), b in zip(leaves(after).items(), leaves(state).values(), strict=True):
-        assert a.dtype == b.dtype and a.dtype in (F32, torch.int64), path
 
 
 # -- activation checkpointing ------------------------------------------------------------------------------------------
