@@ -20,6 +20,7 @@ from .lstm import lstm_projected, lstm_projected_step
 from .mixing import column_mix, contract, mask_experts, prior, softmax
 from .mlstm import mlstm, mlstm_reference, mlstm_step
 from .norm import head_norm, rms_norm
+from .overwrite import overwriting
 from .pack import lay_out, pack
 from .rtu import rtu_attach, rtu_attach_step, rtu_traces, rtu_traces_reference, rtu_traces_step
 from .segments import segment_ids
@@ -65,6 +66,7 @@ __all__ = [
     "mlstm",
     "mlstm_reference",
     "mlstm_step",
+    "overwriting",
     "pack",
     "per_row",
     "prior",

@@ -54,23 +54,26 @@ class _Packed(torch.autograd.Function):
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:
-    """The memory of tensors that lie back to back, as one tensor."""
-    first = tensors[0].detach()
+    """The memory of tensors that lie back to back, as one tensor. Called where autograd does not look."""
+    first = tensors[0]
     rows = sum(t.shape[0] for t in tensors)
     return first.as_strided((rows, *first.shape[1:]), first.stride(), first.storage_offset())
 
 
 def _back_to_back(tensors: Sequence[Tensor]) -> bool:
     """Whether the tensors are plain, contiguous, of one kind, and consecutive in one storage."""
-    first = tensors[0]
-    if any(type(t) not in (Tensor, Parameter) for t in tensors) or torch._C._are_functorch_transforms_active():
+    if torch._C._are_functorch_transforms_active():
         return False
-    # Between the first and the last, which share a storage, there is no memory of another.
-    if tensors[-1].untyped_storage().data_ptr() != first.untyped_storage().data_ptr():
-        return False
-    dtype, tail, size, place = first.dtype, first.shape[1:], first.element_size(), first.data_ptr()
+    first, last = tensors[0], tensors[-1]
+    if type(first) is not Parameter and type(first) is not Tensor:
+        return False  # what stands for a tensor has no address
+    start, size, place = first.data_ptr(), first.element_size(), 0
+    dtype, tail = first.dtype, first.shape[1:]
     for t in tensors:
-        if t.data_ptr() != place or t.dtype != dtype or t.shape[1:] != tail or not t.is_contiguous():
+        if type(t) is not Parameter and type(t) is not Tensor:
+            return False
+        if t.data_ptr() != start + place or t.dtype != dtype or t.shape[1:] != tail or not t.is_contiguous():
             return False
         place += t.numel() * size
-    return True
+    # Two storages may touch by chance: in one, the first and the last count from the same place.
+    return last.data_ptr() - start == (last.storage_offset() - first.storage_offset()) * size

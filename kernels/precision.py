@@ -13,6 +13,11 @@ def accumulate_dtype(*tensors: Tensor) -> torch.dtype:
     return torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
 
 
+def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """``x.to(dtype)``, which costs as much as a small operator even where it has nothing to do."""
+    return x if x.dtype == dtype else x.to(dtype)
+
+
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
     """A context in which autocast leaves the matrix products on x's device alone."""
     if torch.is_autocast_enabled(x.device.type):

@@ -22,6 +22,7 @@ from .backends import check_device, effective_backend
 from .checks import check_input, check_resets
 from .errors import CortexInputError
 from .loader import load_code, read_package, store
+from .mirror import Mirror
 from .params import grow, lay_out_packs, plant
 from .recording import Recorder, enabled
 from .state import Leaves, StateLayout
@@ -69,6 +70,7 @@ class CompiledStack(nn.Module):
         planted = plant(self, package["layout"], backend=wanted, dtype=chosen, device=target)
         # Modules of users may branch on values: their calls are recorded only if their classes say that they may be.
         inside = [m for part in planted for m in part.modules()]
+        self.closed = not planted  # all parts are ours
         self.capturable = all(getattr(m, "capturable", True) for m in inside)
         for m in inside:
             if isinstance(m, CompiledStack):
@@ -95,6 +97,7 @@ class CompiledStack(nn.Module):
         self._dropping: list[str] = package["layout"].get("dropout", [])
         self.record = True  # whether calls on a GPU may be recorded as CUDA graphs
         self._recorder = Recorder()
+        self._mirror = Mirror()
         self._load()
 
     def _scale_trunk(self, layout: dict[str, Any]) -> None:
@@ -179,11 +182,14 @@ class CompiledStack(nn.Module):
         if mask is not None and x.device.type == "cpu" and not torch.compiler.is_compiling() and not mask.any():
             mask = None  # an all-false mask costs nothing; on a GPU looking at it would make the host wait
         rest = (routes,) if self.adapter else ()  # generated code takes routes only if it has adapters
+        # A compiler guards what it reads of a module; what it cannot know of is our image of one.
+        plain = self.backend == "inductor" or torch.compiler.is_compiling()
+        p = self if plain else self._mirror.of(self)
         if x.dim() == 3:
-            return self._sequence(self, x, leaves, mask, *rest)
+            return self._sequence(p, x, leaves, mask, *rest)
         if self._step is not None:
-            return self._step(self, x, leaves, mask, *rest)
-        y, after = self._sequence(self, x[:, None], leaves, None if mask is None else mask[:, None], *rest)
+            return self._step(p, x, leaves, mask, *rest)
+        y, after = self._sequence(p, x[:, None], leaves, None if mask is None else mask[:, None], *rest)
         return y[:, 0], after
 
     def stepper(self, batch: int) -> Stepper:
@@ -249,11 +255,12 @@ class CompiledStack(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Code is not pickled: it is loaded again from its folder."""
-        return {k: v for k, v in self.__dict__.items() if k not in ("_sequence", "_step", "_recorder")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_sequence", "_step", "_recorder", "_mirror")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._recorder = Recorder()
+        self._mirror = Mirror()
         self._load()
         self._trunk.follow(self)
 

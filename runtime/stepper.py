@@ -1,5 +1,5 @@
 """`Stepper`: stepping at low latency. The state lives in fixed buffers and is updated in place; on a GPU one step
-is one CUDA graph, captured once and replayed.
+is one CUDA graph, captured once and replayed, on a CPU large memories are written where they stand.
 
 A plain ``stack.step`` is a pure function and launches every kernel by itself; a policy acting in an environment wants
 neither. The numbers are the same.
@@ -13,7 +13,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from ..kernels import lanes
+from ..kernels import lanes, overwriting
 from .adapters import check_routes
 from .checks import check_input, check_resets
 from .errors import CortexInputError
@@ -60,19 +60,28 @@ class Stepper:
         stream.wait_stream(torch.cuda.current_stream(self._x.device))
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP):
-                self._advance()
+                self._advance(self._mask)
         torch.cuda.current_stream(self._x.device).wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            self._advance()
+            self._advance(self._mask)
         for leaf, value in zip(self._leaves, start, strict=True):
             leaf.copy_(value)
 
     @torch.no_grad()
-    def _advance(self) -> None:
+    def _advance(self, mask: Tensor | None) -> None:
         """One step from the buffers into the buffers."""
-        self._y, after = self.stack.run(self._x, self._leaves, self._mask, self._routes, record=False)
+        self._y, after = self.stack.run(self._x, self._leaves, mask, self._routes, record=False)
         copy_all(self._leaves, after)
+
+    def _advance_alone(self, mask: Tensor | None) -> None:
+        """The same on a CPU where all parts are ours: nobody else sees the tensors inside, so that autograd need not
+        watch them and ops may write to the state."""
+        with torch.inference_mode(), overwriting(self._leaves):
+            y, after = self.stack.run(self._x, self._leaves, mask, self._routes, record=False)
+            changed = [(leaf, value) for leaf, value in zip(self._leaves, after, strict=True) if value is not leaf]
+            copy_all(*zip(*changed, strict=True))
+        self._y = y.clone()  # which autograd may read
 
     @torch.no_grad()
     def __call__(self, x: Tensor, *, resets: Tensor | None = None, route_ids: Tensor | None = None) -> Tensor:
@@ -86,14 +95,13 @@ class Stepper:
         self._x.copy_(x)
         if self._routes is not None and routes is not None:
             self._routes.copy_(routes)
-        if mask is None:
-            self._mask.zero_()
-        else:
-            self._mask.copy_(mask)
-        if self._graph is None:
-            self._advance()
-        else:
+        if self._graph is not None:
+            self._mask.copy_(mask) if mask is not None else self._mask.zero_()
             self._graph.replay()
+        elif self._x.is_cpu and self.stack.closed:
+            self._advance_alone(mask)
+        else:
+            self._advance(mask)
         return self._y
 
     def _follow(self, *, routed: bool | None = None) -> None:

@@ -53,7 +53,8 @@ def causal_conv_step(
     kept = torch.cat([reset_state(buffer, resets)[:, 1:], x[:, None].to(buffer.dtype)], 1)
     window = kept.to(x.dtype)
     if weight.shape[1] == 1:
-        y = (window * weight[:, 0].T.to(x.dtype)).sum(1)
+        taps = weight[:, 0].T.to(x.dtype, memory_format=torch.contiguous_format)  # [K, H], read along H
+        y = (window * taps).sum(1)
         return (y if bias is None else y + bias.to(x.dtype)), kept
     return _apply(list(window.unbind(1)), weight, bias), kept
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..precision import accumulate_dtype, full_precision
+from ..overwrite import CACHE, may_overwrite
+from ..precision import accumulate_dtype, cast, full_precision
 from ..segments import reset_state
 
 EPS = 1e-6
-CACHE = 1 << 20  # bytes that stay close to a core
 
 State = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -32,35 +32,44 @@ def mlstm_step(
     """
     dtype = accumulate_dtype(q, k, v)
     with full_precision(q):
-        c, n, m = (reset_state(s.to(dtype), resets) for s in (c, n, m))
-        key = (k.to(dtype) * k.shape[-1] ** -0.5)[..., None]
-        gate = i.to(dtype)[..., None, None]
-        carried = F.logsigmoid(f.to(dtype))[..., None, None] + m
+        n, m = (reset_state(cast(s, dtype), resets) for s in (n, m))
+        key = (cast(k, dtype) * k.shape[-1] ** -0.5)[..., None]
+        gate = cast(i, dtype)[..., None, None]
+        carried = F.logsigmoid(cast(f, dtype))[..., None, None] + m
         m = torch.maximum(carried, gate)
         keep, write = torch.exp(carried - m), torch.exp(gate - m) * key
         n = keep * n + write
-        query = q.to(dtype)[..., None, :]
-        c, read = _advance(c, keep, write, v.to(dtype)[..., None, :], query)
+        query, value = cast(q, dtype)[..., None, :], cast(v, dtype)[..., None, :]
+        whole = torch.is_grad_enabled() or c.device.type != "cpu" or torch.compiler.is_compiling()
+        if whole or c.dtype != dtype:
+            c = torch.addcmul(keep * reset_state(cast(c, dtype), resets), write, value)
+            read = query @ c
+        else:
+            c, read = _in_blocks(c, resets, keep, write, value, query)
         norm = torch.maximum((query @ n).abs(), torch.exp(-m)) + EPS
         h = (read / norm).squeeze(-2)
-    return h.to(q.dtype), c, n, m
+    return cast(h, q.dtype), c, n, m
 
 
-def _advance(c: Tensor, keep: Tensor, write: Tensor, value: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+def _in_blocks(
+    c: Tensor, resets: Tensor | None, keep: Tensor, write: Tensor, value: Tensor, query: Tensor
+) -> tuple[Tensor, Tensor]:
     """keep C + write value, and query times it: [B, N, D, D] and [B, N, 1, D].
 
-    On a CPU the memory of many rows passes through the cache once and not five times: a few rows are finished before
-    the next are begun. Autograd wants each result whole.
+    The memory of many rows passes through the cache of a CPU once and not five times: a few rows are finished before
+    the next are begun. In place where it may be. Not under autograd, which wants each result whole.
     """
-    size = c[0].numel() * c.element_size() if c.shape[0] else 0
-    whole = torch.is_grad_enabled() or c.device.type != "cpu" or torch.compiler.is_compiling()
-    if whole or c.numel() * c.element_size() <= CACHE:
-        c = torch.addcmul(keep * c, write, value)
-        return c, query @ c
-    after, read = torch.empty_like(c, memory_format=torch.contiguous_format), torch.empty_like(query)
-    rows = max(1, CACHE // (2 * size))
+    own = may_overwrite(c)
+    after = c if own else torch.empty_like(c, memory_format=torch.contiguous_format)
+    read = torch.empty_like(query)
+    rows = max(1, CACHE // max(1, c[:1].numel() * c.element_size() * (1 if own else 2)))
     for first in range(0, c.shape[0], rows):
         part = slice(first, first + rows)
-        torch.mul(c[part], keep[part], out=after[part]).addcmul_(write[part], value[part])
-        torch.matmul(query[part], after[part], out=read[part])
+        now = after[part]
+        if resets is None:
+            torch.mul(c[part], keep[part], out=now)
+        else:
+            now.copy_(reset_state(c[part], resets[part])).mul_(keep[part])
+        now.addcmul_(write[part], value[part])
+        torch.matmul(query[part], now, out=read[part])
     return after, read

@@ -10,6 +10,7 @@ from . import autograd
 from ._triton import AVAILABLE, INTERPRETED, disabled
 from .cell import Cell, Inputs, compute_dtype
 from .reference import reference
+from .step import advance
 from .tiles import refusal
 
 IMPLS = ("reference", "torch", "triton", "auto")
@@ -58,12 +59,7 @@ class RecurrenceOp:
             return reference(self.cell, inputs)
         dtype = compute_dtype(x)
         attached = tuple(s.requires_grad for s in state)
-        keep = torch.is_grad_enabled() and (
-            any(attached)
-            or x.requires_grad
-            or (weight is not None and weight.requires_grad)
-            or any(p.requires_grad for p in params)
-        )
+        keep = _differentiated(x, params, weight, state)
         params = tuple(p.to(dtype) for p in inputs.params)
         state = tuple(s.to(dtype) for s in state)
         traces = tuple(e.to(dtype) for e in inputs.traces)
@@ -89,8 +85,16 @@ class RecurrenceOp:
         impl: str = "auto",
     ) -> tuple[Tensors, Tensors, Tensors]:
         """One step: x [B, G, H], resets bool [B]; outputs [B, H] each, new state, new traces."""
-        resets = resets[:, None] if resets is not None else None
-        outputs, state, traces = self.sequence(x[:, None], params, weight, state, traces, resets, impl=impl)
+        wide, mask = x[:, None], resets[:, None] if resets is not None else None
+        if weight is not None and weight.dim() == 5 and weight.shape[0] == 1:
+            weight = weight[0]
+        state = self.initial_state(x.shape[0], x.shape[-1], x) if state is None else tuple(state)
+        other = x.is_cuda and impl == "auto"  # a kernel's, or else refused aloud
+        other = other or torch.compiler.is_compiling() or _differentiated(x, params, weight, state)
+        if not other and self._choose(wide, weight, impl) == "torch":
+            self._check(wide, params, weight, state, traces, mask)
+            return advance(self.cell, x, params, weight, state, traces, resets)
+        outputs, state, traces = self.sequence(wide, params, weight, state, traces, mask, impl=impl)
         return tuple(y[:, 0] for y in outputs), state, traces
 
     def initial_state(self, rows: int, width: int, like: Tensor) -> Tensors:
@@ -149,3 +153,8 @@ class RecurrenceOp:
                 )
         if resets is not None and (resets.dtype != torch.bool or tuple(resets.shape) != (rows, length)):
             raise ValueError(f"{name}: resets are bool [{rows}, {length}], got {resets.dtype} {tuple(resets.shape)}")
+
+
+def _differentiated(x: Tensor, params: Tensors, weight: Tensor | None, state: Tensors) -> bool:
+    """Whether autograd may ask for a gradient of this call."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, *params, *state))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..precision import accumulate_dtype
+from ..overwrite import CACHE, may_overwrite
+from ..precision import accumulate_dtype, cast
 from ..segments import reset_state
 from .memory import xl_memory
 from .sequence import xl_attention
@@ -58,15 +59,15 @@ def xl_step(
     all alike). Returns [B, N, D]: 2BNH(M + D) multiply-adds in place of the 2BMH ND of projecting M rows.
     """
     dtype, (heads, width), slots = q.dtype, q.shape[1:], mem.shape[1]
-    rel, u, v_bias, wk, wv = (t.to(dtype) for t in (rel, u, v_bias, wk, wv))
+    rel, u, v_bias, wk, wv = (cast(t, dtype) for t in (rel, u, v_bias, wk, wv))
     wk, wv = wk.unflatten(-2, (heads, width)), wv.unflatten(-2, (heads, width))
     if resets is not None:
         mem, fill = reset_state(mem, resets), torch.where(resets, 0, fill)
-    mem, own = mem.to(dtype), x[:, None].to(dtype)  # joined they would be a copy of the memory
+    mem, own = cast(mem, dtype), cast(x[:, None], dtype)  # joined they would be a copy of the memory
     content, position = (q + u) * width**-0.5, (q + v_bias) * width**-0.5
     probe = _by_head(content, wk)  # [B, N, H]
     scores = torch.cat([probe @ mem.transpose(1, 2), probe @ own.transpose(1, 2)], -1)  # [B, N, M+1]
-    scores = scores + _by_head(position, rel.flip(-3).movedim(-3, -1))
+    scores = scores + _by_head(position, rel.movedim(-3, -1)).flip(-1)
     if bk is not None:
         # The same for every key, so softmax drops it: kept because the scores are then those of the sequence form.
         scores = scores + (content * bk.to(dtype).view(heads, width)).sum(-1, keepdim=True)
@@ -94,4 +95,20 @@ def _by_head(x: Tensor, maps: Tensor) -> Tensor:
 
 def xl_memory_step(x: Tensor, mem: Tensor, fill: Tensor, resets: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """`xl_memory` for one input. x: [B, H]; resets: bool [B] or None -> mem' [B, M, H], fill' int64 [B]."""
+    if mem.shape[1] and may_overwrite(mem):
+        if resets is not None:
+            mem.masked_fill_(resets[:, None, None], 0)
+            fill = torch.where(resets, 0, fill)
+        _shift(mem, x)
+        return mem, (fill + 1).clamp(max=mem.shape[1])
     return xl_memory(x[:, None], mem, fill, None if resets is None else resets.to(torch.int64)[:, None])
+
+
+def _shift(mem: Tensor, x: Tensor) -> None:
+    """Every slot takes its right neighbour's input, and the last takes x [B, H]; a few rows at a time, whose copy a
+    cache holds."""
+    rows = max(1, CACHE // (mem[:1].numel() * mem.element_size() or 1))
+    for first in range(0, mem.shape[0], rows):
+        part = mem[first : first + rows]
+        part[:, :-1].copy_(part[:, 1:].clone())
+    mem[:, -1].copy_(x)

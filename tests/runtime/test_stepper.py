@@ -163,3 +163,27 @@ def test_takes_no_gradient() -> None:
     stepper = make("A", "eager", F32).stepper(ROWS)
     assert not stepper(inputs(1, F32)[:, 0].requires_grad_()).requires_grad
     assert not any(v.requires_grad for v in leaves(stepper.state).values())
+
+
+def test_memories_stay_where_they_are_on_a_cpu() -> None:
+    """What is large is updated in place, and nobody sees it: not in x, not in a state that was read or set."""
+    stack, x = make(PATTERNS["AXMS"], "eager", F64), inputs(STEPS, F64)
+    stack.cpu()
+    stepper = stack.stepper(ROWS)
+    x = x.cpu()
+    kept_x = x.clone()
+    stepper(x[:, 0])
+    places, state = [leaf.data_ptr() for leaf in stepper._leaves], stepper.state
+    before = {path: leaf.clone() for path, leaf in leaves(state).items()}
+    first = stepper(x[:, 1]).clone()
+    stepper.state = state
+    assert_close(stepper(x[:, 1]), first)
+    assert [leaf.data_ptr() for leaf in stepper._leaves] == places
+    assert torch.equal(x, kept_x)
+    assert all(torch.equal(leaf, before[path]) for path, leaf in leaves(state).items())
+
+
+def test_autograd_may_read_the_output() -> None:
+    stepper, head = make("A", "eager", F64).stepper(ROWS), torch.nn.Linear(WIDTH, 1, device=DEVICE, dtype=F64)
+    head(stepper(inputs(1, F64)[:, 0])).sum().backward()
+    assert head.weight.grad is not None
