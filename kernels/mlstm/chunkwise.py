@@ -20,7 +20,9 @@ from ..fence import Fence
 from ..opaque import opaque
 from ..precision import accumulate_dtype, full_precision
 from ..segments import finite_rows, segment_starts, tainted
+from .fused import mlstm_fused
 from .step import EPS, State
+from .tiles import runs_fused
 
 CHUNKS_AT_ONCE = 64  # beyond this the G x G matrix over chunk states would cost more than the chunks themselves
 NEVER = -1e30  # stands for the log weight of "nothing", where -inf would make -inf - (-inf)
@@ -61,8 +63,10 @@ def mlstm(
     q, k, v: [B, T, N, D]; i, f: [B, T, N], gate pre-activations; c: [B, N, D, D]; n: [B, N, D, 1]; m: [B, N, 1, 1];
     segments: int64 [B, T] or None. `chunk_size` is a hint: it never changes the result. Returns h [B, T, N, D] in q's
     dtype, and c, n, m in float32 (float64 for float64 inputs). One node under torch.compile: inlined, Inductor takes
-    half a minute over it, and longer for every further span.
+    half a minute over it, and longer for every further span. On a GPU Triton kernels run, but for float64.
     """
+    if runs_fused(q, k, v):
+        return mlstm_fused(q, k, v, i, f, c, n, m, segments)
     span = CHUNKS_AT_ONCE * chunk_size
     steps = q.shape[1]
     if steps <= span:

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from ..overwrite import CACHE, may_overwrite
 from ..precision import accumulate_dtype, cast, full_precision
 from ..segments import reset_state
+from .fused_step import step_fused
+from .tiles import runs_fused
 
 EPS = 1e-6
 
@@ -30,6 +32,9 @@ def mlstm_step(
     q, k, v: [B, N, D]; i, f: [B, N]; c: [B, N, D, D] (keys by values); n: [B, N, D, 1]; m: [B, N, 1, 1]; resets: bool
     [B] or None. Returns h [B, N, D] in q's dtype and the next c, n, m in float32 (float64 for float64 inputs).
     """
+    tracked = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, i, f, c, n, m))
+    if not tracked and not torch.compiler.is_compiling() and runs_fused(q, k, v):
+        return step_fused(q, k, v, i, f, c, n, m, resets, EPS)
     dtype = accumulate_dtype(q, k, v)
     with full_precision(q):
         n, m = (reset_state(cast(s, dtype), resets) for s in (n, m))
