@@ -37,6 +37,7 @@ OLD = {
     "AxonConfig": "AxonCoreConfig",
     "CausalConv1dConfig": "CausalConv1dCoreConfig",
     "BlockConfig": "ScaffoldConfig",
+    "CortexStack": "build_cortex",
 }
 
 

@@ -16,6 +16,7 @@ _IRREGULAR = {
     "CausalConv1dConfig": "CausalConv1dCoreConfig",
     "BlockConfig": "ScaffoldConfig",
     "BaseBlock": "BaseScaffold",
+    "CortexStack": "build_cortex",
     "blocks": "scaffolds",
     "register_cell": "register_core",
     "register_block": "register_scaffold",

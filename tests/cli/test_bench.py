@@ -1,4 +1,4 @@
-"""`cortexc bench`: numbers side by side, and exit codes for wrong, failed and slow."""
+"""`cortexc bench`: numbers side by side, and exit codes for wrong, failed and slow. Covers W6."""
 
 import json
 

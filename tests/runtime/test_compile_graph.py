@@ -14,11 +14,20 @@ from cortexc import CortexInputError
 
 from ..tolerances import assert_close
 from .contract import DEVICE, PATTERNS, ROWS, WIDTH, carried, inputs, leaves, make, mask
+from .parts import EVERY as ANY
+from .parts import PARTS
 
 F64 = torch.float64
 STEPS = 9
 SINGLE = [pytest.param(p, id=p) for p in PATTERNS if p != "AXMS"]
-EVERY = [*SINGLE, pytest.param("AXMS", marks=pytest.mark.long)]
+# Tokens and carets beside those in the quick tier, other parts and the stack of four in the long one.
+QUICK = ("L two layers", "C", "M^", "S^", "X^")
+MORE = [
+    pytest.param(p, id=p, marks=[] if p in QUICK else [pytest.mark.long])
+    for p in PARTS
+    if p not in ("C identity", "Ag")
+]
+EVERY = [*SINGLE, *MORE, pytest.param("AXMS", marks=pytest.mark.long)]
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +62,7 @@ def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_one_graph_with_the_same_numbers_and_gradients(name: str) -> None:
-    stack = make(PATTERNS[name], "eager", F64)
+    stack = make(ANY[name], "eager", F64)
     compiled = torch.compile(stack, fullgraph=True, backend="aot_eager")
     same(outcome(stack, compiled), outcome(stack, stack))
     assert counters["stats"]["unique_graphs"] == 1 and not counters["graph_break"]
@@ -62,7 +71,7 @@ def test_one_graph_with_the_same_numbers_and_gradients(name: str) -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_the_graph_does_not_grow_with_the_sequence(name: str) -> None:
     """The loop over time is inside an operator: nodes stay the same, and dynamic shapes make one graph serve all T."""
-    stack, sizes = make(PATTERNS[name], "eager", F64), []
+    stack, sizes = make(ANY[name], "eager", F64), []
     for steps in (9, 33):
         torch._dynamo.reset()
 
@@ -77,7 +86,7 @@ def test_the_graph_does_not_grow_with_the_sequence(name: str) -> None:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_one_graph_serves_every_length(name: str) -> None:
-    stack, counter = make(PATTERNS[name], "eager", F64), CompileCounterWithBackend("eager")
+    stack, counter = make(ANY[name], "eager", F64), CompileCounterWithBackend("eager")
     compiled = torch.compile(stack, fullgraph=True, backend=counter, dynamic=True)
     with torch.no_grad():
         for steps in (9, 33, 20, 64):
@@ -89,7 +98,7 @@ def test_one_graph_serves_every_length(name: str) -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_steps(name: str) -> None:
     """A step is one graph too, and carrying the state through it gives what eager steps give."""
-    stack, counter = make(PATTERNS[name], "eager", F64), CompileCounterWithBackend("aot_eager")
+    stack, counter = make(ANY[name], "eager", F64), CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(stack, fullgraph=True, backend=counter)
     x, m = inputs(STEPS, F64), mask("random", STEPS)
     state = other = stack.init_state(ROWS)
@@ -129,7 +138,7 @@ def test_part_of_a_larger_model() -> None:
 @pytest.mark.parametrize("name", SINGLE)
 def test_a_step_can_be_exported(name: str) -> None:
     """On flat leaves, which every version of torch.export and tensordict can hand through."""
-    stack = make(PATTERNS[name], "eager", F64)
+    stack = make(ANY[name], "eager", F64)
     x, state = inputs(2, F64)[:, 0], stack.init_state(ROWS)
     held = stack.layout.unpack(state, ROWS, x.device, x.dtype)
     program = torch.export.export(stack, (x, held), {"flat": True})

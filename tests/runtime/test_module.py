@@ -1,4 +1,5 @@
-"""The nn.Module: names, copies, casts, packed weights, totals of the report, and gradients to every parameter."""
+"""The nn.Module: names, copies, casts, packed weights, totals of the report, and gradients to every parameter. Covers
+B12."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from cortexc.runtime import CompiledStack
 
 from ..tolerances import assert_close
 from .contract import PATTERNS, ROWS, WIDTH, leaves
+from .parts import PARTS
 
 F64 = torch.float64
 ALL = "A X(mem_len=5) M(chunk_size=4) S x2"
@@ -66,6 +68,21 @@ def test_names_and_shapes_do_not_depend_on_the_backend(name: str) -> None:
     assert len(found[0]) > 10
 
 
+@pytest.mark.parametrize("name", PARTS)
+def test_names_of_every_part(name: str) -> None:
+    """As the graph is written and as it is fused; in training and evaluation, after sequences, steps and gradients."""
+    stack, fused = (cortexc.compile(PARTS[name], d_hidden=WIDTH, backend=b) for b in ("reference", "auto"))
+    names = {k: (tuple(v.shape), v.dtype) for k, v in fused.state_dict().items()}
+    assert {k: (tuple(v.shape), v.dtype) for k, v in stack.state_dict().items()} == names
+    assert list(stack.state_dict()) == list(names)
+    y, state = stack.eval()(x())
+    stack.step(x()[:, 0], state)
+    stack.stepper(ROWS)
+    if y.requires_grad:
+        y.sum().backward()
+    assert list(stack.train().state_dict()) == list(names)
+
+
 @pytest.mark.parametrize("source", ["reference", "eager"])
 def test_weights_move_between_backends(source: str) -> None:
     one = make(backend=source, dtype=F64)
@@ -107,6 +124,15 @@ def _saved(stack: nn.Module) -> nn.Module:
     torch.save(stack, buffer)
     buffer.seek(0)
     return torch.load(buffer, weights_only=False)
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_copies_keep_the_backend(how: str, backend: str) -> None:
+    stack = make("A L", backend)
+    other = COPIES[how](stack)
+    assert (other.backend, other.folder, other.pattern) == (stack.backend, stack.folder, stack.pattern)
+    assert all(torch.equal(a, b) for a, b in zip(other.parameters(), stack.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("how", COPIES)
@@ -209,14 +235,14 @@ def test_on_the_meta_device_nothing_is_computed() -> None:
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
-@pytest.mark.parametrize("foreach", [False, True])
-def test_optimizer_steps_reach_packed_weights(optimizer: type, foreach: bool) -> None:
+@pytest.mark.parametrize("form", [{"foreach": False}, {"foreach": True}, {"fused": True}], ids=str)
+def test_optimizer_steps_reach_packed_weights(optimizer: type, form: dict[str, bool]) -> None:
     """Trained alike, a stack with packed weights and the reference, which packs nothing, stay equal."""
     one, two = make(dtype=F64), make(backend="reference", dtype=F64)
     two.load_state_dict(one.state_dict())
     assert len(packed(one)) > 10 and not packed(two)
     for stack in (one, two):
-        steps = optimizer(stack.parameters(), lr=0.01, foreach=foreach)
+        steps = optimizer(stack.parameters(), lr=0.01, **form)
         for _ in range(3):
             steps.zero_grad()
             stack(x(dtype=F64))[0].square().sum().backward()

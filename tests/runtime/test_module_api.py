@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import copy
 import io
+from functools import partial
 
 import pytest
 import torch
+from tensordict import TensorDict
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
@@ -16,7 +18,8 @@ from torch.utils.checkpoint import checkpoint
 from cortexc.runtime import CompiledStack
 
 from ..tolerances import TOLERANCES
-from .contract import PATTERNS, inputs, leaves, make, mask
+from .contract import PATTERNS, ROWS, inputs, leaves, make, mask
+from .routed import ROUTES
 
 STEPS = 13
 F32, F64 = torch.float32, torch.float64
@@ -60,26 +63,68 @@ def test_narrow_parameters(name: str, cast: str) -> None:
 # -- activation checkpointing ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reentrant", [False, True])
-@pytest.mark.parametrize("name", EVERY)
-def test_checkpointed_activations_give_the_same_gradients(name: str, reentrant: bool) -> None:
-    """`torch.utils.checkpoint` runs the forward twice: the second is the first again, the state included."""
-    stack = make(EVERY[name], "eager", F64)
+DROPPING = {
+    "X dropping": "X(mem_len=5, attn_dropout=0.3, out_dropout=0.2)",
+    "S dropping": "S(dropout=0.3)@postup_gated(dropout=0.3)",
+    "M dropping": "M(chunk_size=4)@preup_gated(dropout=0.3)",
+    "L dropping": "L(num_layers=2, dropout=0.4)",
+    "routed": "A L" + " with adapter_num_slots=4 adapter_dropout=0.4",
+}
+
+
+def routes(stack: CompiledStack) -> dict[str, Tensor]:
+    return {"route_ids": ROUTES} if stack.adapter else {}
+
+
+@pytest.mark.parametrize("carried", [True, False], ids=["carried", "fresh"])
+@pytest.mark.parametrize("reentrant", [False, True], ids=["", "reentrant"])
+@pytest.mark.parametrize("name", [*EVERY, *DROPPING])
+def test_checkpointed_activations_give_the_same_gradients(name: str, reentrant: bool, carried: bool) -> None:
+    """`torch.utils.checkpoint` runs the forward twice: the second is the first again, the state included, from a state
+    or without one. Dropout's masks are those of the state, or of the generator that checkpoint winds back."""
+    stack = make({**EVERY, **DROPPING}[name], "eager", F64)
     x, m = inputs(STEPS, F64), mask("random", STEPS)
     with torch.no_grad():
-        _, state = stack(inputs(5, F64, seed=7))
+        _, state = stack(inputs(5, F64, seed=7), **routes(stack)) if carried else (None, None)
 
     def gradients(through: bool) -> list[Tensor]:
         stack.zero_grad()
+        torch.manual_seed(5)
         leaf = x.clone().requires_grad_()
 
         def call(leaf: Tensor) -> tuple[Tensor, ...]:
-            y, after = stack(leaf, state, resets=m)
+            y, after = stack(leaf, state, resets=m, **routes(stack))
             return y, *leaves(after).values()
 
         found = checkpoint(call, leaf, use_reentrant=reentrant) if through else call(leaf)
         sum(t.square().sum() for t in found if t.requires_grad).backward()
-        return [leaf.grad, *(p.grad for p in stack.parameters())]
+        return [leaf.grad, *(p.grad for p in stack.parameters() if p.grad is not None)]
+
+    for found, expected in zip(gradients(True), gradients(False), strict=True):
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("name", [*EVERY, *DROPPING])
+def test_a_chain_of_checkpoints_carries_the_state(name: str) -> None:
+    """One checkpoint a piece of the sequence, the state attached from one to the next: the gradients are those of the
+    same calls without checkpoints."""
+    stack = make({**EVERY, **DROPPING}[name], "eager", F64)
+    x, m = inputs(STEPS, F64), mask("random", STEPS)
+    first = stack.init_state(ROWS)
+
+    def gradients(through: bool) -> list[Tensor]:
+        stack.zero_grad()
+        leaf, state, outputs = x.clone().requires_grad_(), first, []
+
+        def call(piece: Tensor, resets: Tensor, state: TensorDict) -> tuple[Tensor, TensorDict]:
+            return stack(piece, state, resets=resets, **routes(stack))
+
+        for piece, resets in zip(leaf.split(5, 1), m.split(5, 1), strict=True):
+            run = partial(checkpoint, call, use_reentrant=False) if through else call
+            y, state = run(piece, resets, state)
+            outputs.append(y)
+        torch.cat(outputs, 1).square().sum().backward()
+        return [leaf.grad, *(p.grad for p in stack.parameters() if p.grad is not None)]
 
     for found, expected in zip(gradients(True), gradients(False), strict=True):
         assert torch.equal(found, expected)

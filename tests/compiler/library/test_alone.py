@@ -1,4 +1,4 @@
-"""Any part compiles by itself, to a module with the same contract."""
+"""Any part compiles by itself, to a module with the same contract. Covers U2, U9, U10, C1-C7, C9, S1-S7, E1-E9."""
 
 from __future__ import annotations
 
@@ -13,15 +13,38 @@ import cortexc
 from cortexc.compiler import build
 from cortexc.compiler.alone import as_stack
 from cortexc.cortex_dsl import (
+    AdapterScaffoldConfig,
+    AGaLiTeCellConfig,
+    AGaLiTeCoreConfig,
+    AxonCellConfig,
     AxonCoreConfig,
+    CausalConv1dCellConfig,
+    CausalConv1dCoreConfig,
+    CellConfig,
+    ColumnScaffoldConfig,
+    CortexStackConfig,
+    LSTMCellConfig,
     LSTMCoreConfig,
+    PassThroughScaffoldConfig,
     PostUpScaffoldConfig,
+    PreUpScaffoldConfig,
     TissueConfig,
     XLCellConfig,
+    XLCoreConfig,
+    mLSTMCellConfig,
     mLSTMCoreConfig,
+    sLSTMCellConfig,
+    sLSTMCoreConfig,
 )
+from cortexc.cortex_dsl.spec import Node
+from cortexc.cortex_dsl.spec.cores import BUILT_IN_CORES
+from cortexc.cortex_dsl.spec.scaffolds import BUILT_IN_SCAFFOLDS
 from cortexc.runtime import CompiledStack, CortexStateError
 
+from ...runtime.contract import DEVICE, ROWS, WIDTH, check_gradients, inputs, leaves, mask, pieces, run
+from ...tolerances import assert_close
+
+STEPS = 13
 B, T = 2, 5
 
 
@@ -66,3 +89,92 @@ def test_copies_and_packages(config: object, tmp_path: Path) -> None:
     for other in others:
         other.load_state_dict(module.state_dict())
         assert torch.allclose(other(x)[0], y, atol=1e-12) and type(other.spec) is type(config)
+
+
+CORES = (
+    *(kind() for kind in BUILT_IN_CORES if kind not in (AGaLiTeCoreConfig, XLCoreConfig, AxonCoreConfig)),
+    AGaLiTeCoreConfig(n_heads=4),
+    AxonCoreConfig(),
+    AxonCoreConfig(use_srht=True, use_fullrank_rtu=True, activation="tanh"),
+    XLCoreConfig(mem_len=3),
+    XLCoreConfig(mem_len=3, use_axon_qkv=True),
+    mLSTMCoreConfig(use_axon_layer=True, use_axon_qkv=True),
+    sLSTMCoreConfig(use_axon_layer=True),
+    LSTMCoreConfig(num_layers=2, proj_size=5),
+    CausalConv1dCoreConfig(kernel_size=3, channel_mixing=True),
+)
+SCAFFOLDS = (
+    *(kind(core=sLSTMCoreConfig()) for kind in BUILT_IN_SCAFFOLDS if "core" in kind.model_fields),
+    PassThroughScaffoldConfig(core=LSTMCoreConfig(), residual=False),
+    AdapterScaffoldConfig(scaffold=XLCellConfig(core=XLCoreConfig(mem_len=3)), bottleneck=5),
+    ColumnScaffoldConfig(experts=(AxonCellConfig(), LSTMCellConfig())),
+    PreUpScaffoldConfig(core=CortexStackConfig(scaffolds=(LSTMCellConfig(), CausalConv1dCellConfig()))),
+)
+CELLS = (
+    AxonCellConfig(),
+    XLCellConfig(core=XLCoreConfig(mem_len=3)),
+    mLSTMCellConfig(),
+    sLSTMCellConfig(),
+    LSTMCellConfig(),
+    CausalConv1dCellConfig(),
+    AGaLiTeCellConfig(core=AGaLiTeCoreConfig(n_heads=4)),
+    CellConfig(scaffold=PostUpScaffoldConfig(proj_factor=2.0), core=AxonCoreConfig()),
+)
+EVERY = [pytest.param(c, id=f"{i}-{type(c).__name__}") for i, c in enumerate((*CORES, *SCAFFOLDS, *CELLS))]
+
+
+def alone(config: Node, backend: str, dtype: torch.dtype = torch.float64) -> CompiledStack:
+    """The part with its parameters off their start."""
+    torch.manual_seed(1)
+    part = cortexc.compile(config, d_hidden=WIDTH, backend=backend, dtype=dtype, device=DEVICE)
+    with torch.no_grad():
+        for p in part.parameters():
+            p.add_(0.1 * torch.randn(p.shape, dtype=torch.float64).to(p))
+    return part
+
+
+@pytest.mark.parametrize("config", EVERY)
+def test_every_part_keeps_the_contract(config: Node) -> None:
+    """C1-C7, S1-S7, E1-E7, E9: each core, scaffold and cell by itself: one function however cut, steps included, with
+    resets; gradients; NaN before a reset; the report. Against the reference of the same part."""
+    part, oracle = alone(config, "eager"), alone(config, "reference")
+    oracle.load_state_dict(part.state_dict())
+    x, m = inputs(STEPS, torch.float64), mask("random", STEPS)
+    with torch.no_grad():
+        expected, wanted = oracle(x, resets=m)
+        for cut in ("whole", "random", "steps"):
+            y, state = run(part, x, m, pieces(cut, STEPS), by_step=cut == "steps")
+            assert_close(y, expected, what=cut)
+            for path, leaf in leaves(state).items():
+                assert_close(leaf, leaves(wanted)[path], what=f"{cut}: {path}")
+    assert leaves(part.init_state(ROWS)).keys() == leaves(wanted).keys()
+    check_gradients(part, oracle, STEPS, torch.float64)
+    dirty = x.clone()
+    dirty[0, 4] = float("nan")
+    cut_off = torch.zeros(ROWS, STEPS, dtype=torch.bool, device=DEVICE)
+    cut_off[0, 6] = True
+    y, clean = part(dirty, resets=cut_off)[0], part(x, resets=cut_off)[0]
+    assert torch.isnan(y[0, 4]).any()
+    assert_close(y[0, 6:], clean[0, 6:])
+    assert part.summary().total_params == sum(p.numel() for p in part.parameters())
+
+
+@pytest.mark.parametrize("config", EVERY)
+def test_every_part_is_the_one_inside_a_stack(config: Node) -> None:
+    """The same numbers, the same names under the layer's path, the same state under its name."""
+    is_core = config.family == "core"
+    layer = PassThroughScaffoldConfig(core=config, residual=False) if is_core else config
+    part = alone(config, "eager")
+    spec = CortexStackConfig(d_hidden=WIDTH, scaffolds=(layer,), post_norm=False)
+    stack = cortexc.compile(spec, backend="eager", dtype=torch.float64, device=DEVICE)
+    prefix = "layers.0.core." if is_core else "layers.0."
+    assert list(stack.state_dict()) == [prefix + name for name in part.state_dict()]
+    stack.load_state_dict({prefix + name: value for name, value in part.state_dict().items()})
+    x, m = inputs(STEPS, torch.float64), mask("random", STEPS)
+    (y, state), (expected, wanted) = part(x, resets=m), stack(x, resets=m)
+    assert_close(y, expected)
+    depth = 2 if is_core else 1
+    inside = {path.split("/", depth)[-1]: leaf for path, leaf in leaves(wanted).items()}
+    assert inside.keys() == leaves(state).keys()
+    for path, leaf in leaves(state).items():
+        assert_close(leaf, inside[path], what=path)
