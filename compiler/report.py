@@ -211,7 +211,6 @@ def _flops(nodes: Iterable[Node], graph: Graph) -> int:
 _KERNELS: Mapping[str, tuple[str, str]] = {
     "foreign": ("your module", "registered by you: called as it is"),
     "mlstm": ("torch chunks", "matrix memory: parallel inside chunks"),
-    "agalite": ("torch scan", "decayed sums, by doubling windows"),
     "lstm_projected": ("torch loop", "the projection is inside the loop"),
     "xl_attention": ("torch windows", "one window for every mode, blocked over T"),
 }
@@ -221,7 +220,7 @@ def _kernel(nodes: list[Node]) -> tuple[str, str]:
     """The kernel of the node that carries state through time, and why it is that one."""
     # Axon layers inside a core run diagonal recurrences of their own, which do not name it.
     for node in sorted(nodes, key=lambda n: n.op == "recurrence" and not n.attr("head_width")):
-        if node.op == "recurrence":
+        if node.op in ("recurrence", "agalite"):
             return _recurrence_kernel(node)
         if node.op in _KERNELS:
             if node.attr("impl") == "reference":

@@ -7,6 +7,7 @@ from itertools import groupby
 
 from ..ir import Graph, Node, Program
 from ..ops import OPS
+from ..ops.temporal import equations_of
 from ..regions import Region, region_of
 from .function import emit_function, parameters
 
@@ -37,7 +38,9 @@ def emit_program(header: str, programs: dict[str, Program]) -> str:
 def used_recurrences(programs: dict[str, Program]) -> list[str]:
     """The names of the recurrences that the programs run, in the order of first use."""
     return list(
-        dict.fromkeys(str(n.attr("name")) for p in programs.values() for n in _nodes(p) if n.op == "recurrence")
+        dict.fromkeys(
+            name for p in programs.values() for n in _nodes(p) if (name := equations_of(n.op, dict(n.attrs)))
+        )
     )
 
 

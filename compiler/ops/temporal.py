@@ -163,18 +163,34 @@ def _recurrence_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim
     return numel(outs[0].shape) * per_channel
 
 
+def equations_of(op: str, attrs: Attrs) -> str | None:
+    """The recurrence whose generated module a node runs, if it runs one."""
+    if op == "recurrence" or (op == "agalite" and attrs.get("impl") != "reference"):
+        return str(attrs["name"])
+    return None
+
+
 def _agalite(types: Types, attrs: Attrs) -> tuple[Type, ...]:
-    """k, q, v, beta, gamma, p1, p2, p3, tilde_k, tilde_v, s, tick, segments|resets -> y and the next four states"""
-    q, p, keys = types[1], types[5], types[8]
-    assert q is not None and p is not None and keys is not None
-    need("agalite", keys.width == q.width * p.width, f"memory {keys} for {p.width} features of width {q.width}")
-    return (q, *(t for t in types[8:12] if t is not None))
+    """inputs [.., N, 5, D], features [.., N, 3, E], tilde_k, tilde_v, s, tick, resets -> y and the next four states"""
+    x, p, keys = types[:3]
+    assert x is not None and p is not None and keys is not None
+    need("agalite", keys.width == x.width * p.width, f"memory {keys} for {p.width} features of width {x.width}")
+    return (Type("f", (*x.shape[:-2], x.width)), *(t for t in types[2:6] if t is not None))
+
+
+def _emit_agalite(args: Sequence[str], attrs: Attrs) -> str:
+    if attrs["impl"] == "reference":
+        return f"agalite_reference({', '.join(args)}, eps={attrs['eps']!r})"
+    function = "agalite_step" if attrs["mode"] == "step" else "agalite"
+    return f"{function}({', '.join([str(attrs['name']), *args])}, impl={attrs['impl']!r})"
+
+
+def _name_of_agalite(attrs: Attrs) -> tuple[str, ...]:
+    return (_emit_agalite((), attrs).partition("(")[0],)
 
 
 def _agalite_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim:
-    terms, heads, width = (int(d) for d in outs[1].shape[1:])  # type: ignore[arg-type]
-    value = int(outs[2].shape[-1])
-    return numel(outs[0].lead) * heads * ((terms + 1) * 6 * width + terms * 6 * value)
+    return numel(first(types).shape[:-3]) * int(attrs["flops"])  # type: ignore[arg-type, operator]
 
 
 def _lstm_projected(types: Types, attrs: Attrs) -> tuple[Type, ...]:
@@ -232,7 +248,7 @@ OPS = [
     _temporal("mlstm", "chunkwise", _mlstm, _mlstm_flops),
     _temporal("xl_attention", "attention", _xl_attention, _xl_attention_flops),
     _temporal("xl", "attention", _xl_step, _xl_step_flops),
-    _temporal("agalite", "recurrence", _agalite, _agalite_flops),
+    Op("agalite", "recurrence", _agalite, _emit_agalite, _agalite_flops, imports=_name_of_agalite),
     _temporal("lstm_projected", "recurrence", _lstm_projected, _lstm_projected_flops),
     _temporal("rtu_attach", "shape", _rtu_attach, lambda i, o, k: 0),
     _temporal("rtu_traces", "recurrence", _rtu_traces, _rtu_traces_flops),

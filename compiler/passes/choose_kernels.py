@@ -15,7 +15,6 @@ IMPLS = {"reference": "reference", "eager": "torch", "inductor": "torch", "trito
 OWN_STEPS = ("eager", "auto", "triton")  # backends whose steps apply weights by kernels/linear.py
 
 HAVE_REFERENCE = (
-    "agalite",
     "causal_conv",
     "dropout",
     "dropout_factors",
@@ -52,7 +51,7 @@ def _choose(node: Node, backend: str, steps: bool) -> Node:
     backend = CHOSEN.get(CORES.get(name, name), backend)
     if backend == "reference" and node.attr("mode") == "step":
         backend = "eager"  # a step is no loop: it has one form
-    if node.op == "recurrence":
+    if node.op in ("recurrence", "agalite"):
         return node.with_attrs(impl=IMPLS[backend])
     if node.op in HAVE_REFERENCE:
         return node.with_attrs(impl="reference" if backend == "reference" else "torch")

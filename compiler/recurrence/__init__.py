@@ -13,7 +13,7 @@ text = emit_module(mingru)  # a Python file that exports OP
 from .analysis import Facts, analyse
 from .cost import Cost, cost
 from .describe import describe
-from .frontend import Recurrence, State, Symbols, recurrence
+from .frontend import Outputs, Recurrence, State, Symbols, recurrence
 from .functions import (
     absolute,
     cos,
@@ -28,6 +28,7 @@ from .functions import (
     sin,
     sqrt,
     tanh,
+    total,
     where,
 )
 from .module import emit_module
@@ -36,6 +37,7 @@ from .traces import trace_names
 __all__ = [
     "Cost",
     "Facts",
+    "Outputs",
     "Recurrence",
     "State",
     "Symbols",
@@ -57,6 +59,7 @@ __all__ = [
     "sin",
     "sqrt",
     "tanh",
+    "total",
     "trace_names",
     "where",
 ]

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .analysis import Facts, analyse
-from .emit_torch import backward_results
-from .expr import Expr, walk
+from .axes import Axes, axes_of, leaf_axes
+from .emit_torch import backward_results, read_back_results
+from .expr import Expr, leaf, walk
 from .frontend import Recurrence
 from .ops import OPS
 
@@ -69,9 +70,12 @@ def pointwise_flops(roots: Iterable[Expr]) -> int:
     return sum(OPS[node.op].flops for node in walk(roots) if node.args)
 
 
-def cost(rec: Recurrence, *, width: int, head_width: int | None = None, itemsize: int = 4) -> Cost:
-    """For `width` channels, heads of `head_width` (default: one head), inputs and outputs of `itemsize` bytes."""
+def cost(rec: Recurrence, *, width: int, head_width: int | None = None, features: int = 1, itemsize: int = 4) -> Cost:
+    """For `width` channels, heads of `head_width` (default: one head) with `features`, inputs and outputs of `itemsize`
+    bytes."""
     facts = analyse(rec)
+    if rec.headed:
+        return _of_heads(rec, facts, Sizes(width, head_width or width, features), itemsize)
     inner = head_width or width
     carried = max(itemsize, 4)
     gates, outputs, inputs, k = len(rec.gates), len(rec.outputs), len(rec.inputs), len(rec.state)
@@ -80,8 +84,8 @@ def cost(rec: Recurrence, *, width: int, head_width: int | None = None, itemsize
     reads = sum(max(itemsize, 4) for read in facts.pointwise if read) * width
     own = facts.shared.count(False)
     return Cost(
-        flops_forward=pointwise_flops(facts.update) * width + product,
-        flops_backward=pointwise_flops(backward_results(rec, facts)) * width + 3 * product,
+        flops_forward=pointwise_flops((*facts.update, *_read(facts))) * width + product,
+        flops_backward=pointwise_flops((*backward_results(rec, facts), *_read_back(rec, facts))) * width + 3 * product,
         flops_product=product,
         bytes_forward=(inputs + outputs) * width * itemsize,
         bytes_kept=kept,
@@ -93,10 +97,71 @@ def cost(rec: Recurrence, *, width: int, head_width: int | None = None, itemsize
     )
 
 
+def _read(facts: Facts) -> tuple[Expr, ...]:
+    """What read-outs compute beside the step."""
+    return (*facts.readout.summands, *facts.readout.results) if facts.readout else ()
+
+
+def _read_back(rec: Recurrence, facts: Facts) -> list[Expr]:
+    read = facts.readout
+    if read is None:
+        return []
+    return [*read_back_results(rec, read.summands_back), *read_back_results(rec, read.results_back)]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of what a token has where channels belong to heads."""
+
+    width: int
+    head_width: int
+    features: int
+
+    def of(self, axes: Axes) -> int:
+        """How many numbers."""
+        heads = self.width // self.head_width
+        return heads * (self.features if "e" in axes else 1) * (self.head_width if "d" in axes else 1)
+
+
+def _of_heads(rec: Recurrence, facts: Facts, sizes: Sizes, itemsize: int) -> Cost:
+    """As `cost`, every number counted as often as there is one of its kind."""
+    known = leaf_axes(rec, [h for h, _ in facts.hoisted])
+    read = facts.readout
+    summed = axes_of(read.summands, known) if read else []
+    known |= {leaf("d", f"z_{n}"): a for (n, _), a in zip(rec.totals, summed, strict=True)}
+
+    def flops(roots: Iterable[Expr]) -> int:
+        nodes = [n for n in walk(roots) if n.args]
+        return sum(OPS[n.op].flops * sizes.of(a) for n, a in zip(nodes, axes_of(nodes, known), strict=True))
+
+    sums = sum(map(sizes.of, summed))
+    wide = (*facts.backward_wide.inputs, *facts.backward_wide.state) if facts.backward_wide else ()
+    carried, k = max(itemsize, 4), len(rec.state)
+    inputs = sum(sizes.of(a) * (itemsize if a else carried) for a in rec.input_axes)
+    learned = sum(sizes.of(a) * itemsize for a in rec.input_axes if a)
+    outputs = len(rec.outputs) * sizes.of("d") * itemsize
+    pairs = zip(facts.pointwise, facts.seen, rec.state_axes, strict=True)
+    kept = sum(sizes.of(a) * carried for before, after, a in pairs if before or after)
+    kept += len(rec.totals) * sizes.of("") * carried
+    return Cost(
+        flops_forward=flops((*facts.update, *_read(facts))) + sums,
+        flops_backward=flops((*backward_results(rec, facts), *wide, *_read_back(rec, facts))) + sums,
+        flops_product=0,
+        bytes_forward=inputs + outputs,
+        bytes_kept=kept,
+        bytes_backward=inputs + learned + outputs + kept,
+        bytes_trace=0,
+        bytes_state=sum(sizes.of(rec.state_axes[i]) for i in range(k)) * carried,
+        bytes_traces=0,
+        bytes_matrices=0,
+    )
+
+
 def _kept(rec: Recurrence, facts: Facts, itemsize: int) -> int:
     """Bytes a channel: one tensor per state variable that the backward reads, less what the outputs already hold."""
     total = 0
-    for name, read in zip(rec.state, facts.pointwise, strict=True):
+    for name, before, after in zip(rec.state, facts.pointwise, facts.seen, strict=True):
+        read = before or after
         if read and not (name in rec.outputs and itemsize >= 4):
             total += max(itemsize, 4)
         elif not read and name == rec.recurrent:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from .analysis import Facts, analyse, obstacle
 from .bounds import UNIT, intervals, state_bounds
-from .cost import H100, bound, cost
+from .cost import H100, Cost, bound, cost
 from .expr import Expr, leaf, leaves, make, substitute
 from .frontend import Recurrence
+from .pattern import memory
 from .pretty import pretty, written_out
 from .traces import trace_names
 
@@ -20,6 +21,7 @@ def describe(
     *,
     width: int = 256,
     head_width: int | None = None,
+    features: int = 1,
     rows: int = 16,
     steps: int = 256,
     itemsize: int = 4,
@@ -27,22 +29,20 @@ def describe(
     used: Sequence[str] = (),
     measured: Sequence[str] = (),
 ) -> str:
-    """A page of text. Costs are for `width` channels in heads of `head_width` (one head, if none is given), numbers of
-    `itemsize` bytes, and a call of `rows` x `steps`. `used` says where it stands in a pattern, `measured` what was
-    found by compiling or running it."""
+    """A page of text. Costs are for `width` channels in heads of `head_width` (one head, if none is given) with so many
+    `features`, numbers of `itemsize` bytes, and a call of `rows` x `steps`. `used` says where it stands in a pattern,
+    `measured` what was found by compiling or running it."""
     facts = analyse(rec)
-    inner = (head_width or width) if rec.recurrent else None
+    inner = (head_width or width) if rec.recurrent or rec.headed else None
+    found = cost(rec, width=width, head_width=inner, features=features, itemsize=itemsize)
+    of = f", heads of {inner}{f' with {features} features' if rec.headed else ''}" if inner else ""
     sections = {
         "used by": used,
         "equations": [*rec.source.splitlines()] or _equations(rec),
         "proved": _proved(rec, facts),
         "schedule": _schedule(rec, facts, inner, itemsize),
-        f"cost per token, {width} channels{f', heads of {inner}' if inner else ''}, {8 * itemsize} bits": _cost(
-            rec, facts, width, inner, itemsize
-        ),
-        f"predicted, {H100.name}, {rows} rows x {steps} steps": _predicted(
-            rec, facts, width, inner, itemsize, rows * steps, traces
-        ),
+        f"cost per token, {width} channels{of}, {8 * itemsize} bits": _cost(found),
+        f"predicted, {H100.name}, {rows} rows x {steps} steps": _predicted(found, facts, rows * steps, traces),
         "measured": measured,
     }
     lines = [f"recurrence {rec.name}"]
@@ -59,6 +59,7 @@ def _equations(rec: Recurrence) -> list[str]:
 
 def _proved(rec: Recurrence, facts: Facts) -> list[str]:
     lines = [*_affinity(rec, facts)]
+    lines += _composed(facts)
     if facts.diagonal:
         lines += ["diagonal: every channel runs by itself"]
     else:
@@ -72,6 +73,7 @@ def _proved(rec: Recurrence, facts: Facts) -> list[str]:
     unread = [n for n, read in zip(rec.state, facts.pointwise, strict=True) if not read and n != rec.recurrent]
     if unread:
         lines += [f"never read again, so not kept: {', '.join(unread)}"]
+    lines += _read_out(rec, facts)
     if facts.traces is not None:
         lines += [f"eligibility traces E' = J E + D: {', '.join(trace_names(rec))}"]
         if all(leaf("s", s) not in leaves(facts.traces.jacobian) for s in rec.state):
@@ -91,12 +93,45 @@ def _affinity(rec: Recurrence, facts: Facts) -> list[str]:
     if len(rec.state) == 1:
         a = pretty(facts.transition[0][0], names)
         return [f"affine in ({state}): {state}' = a {state} + b", f"  a = {a}, {always}", f"  b = {offsets[0]}"]
+    if facts.pattern is not None and facts.pattern.apart:
+        diagonal = [pretty(facts.transition[i][i], names) for i in range(len(rec.state))]
+        rows = zip(rec.state, diagonal, offsets, strict=True)
+        return [
+            f"affine in ({state}), none reads another: s' = a s + b, a {always}",
+            *(f"  {s}: a = {a}, b = {b}" for s, a, b in rows),
+        ]
     matrix = "; ".join(", ".join(pretty(e, names) for e in row) for row in facts.transition)
     return [
         f"affine in ({state}): s' = A s + b",
         f"  A = [{matrix}], {always}",
         f"  b = [{', '.join(offsets)}]",
     ]
+
+
+def _composed(facts: Facts) -> list[str]:
+    """What is composed where steps are composed, and how far back a state remembers."""
+    if facts.transition is None or facts.pattern is None:
+        return []
+    k, numbers = len(facts.transition), len(facts.pattern.first)
+    lines = []
+    if numbers < k * k:
+        lines += [f"steps compose to {numbers} numbers of A, not {k * k}: the others are 0 or equal to one of these"]
+    if (steps := memory(facts.transition)) is not None:
+        lines += [f"finite memory: A^{steps} = 0, so a state holds the last {steps} inputs and nothing from before"]
+    return lines
+
+
+def _read_out(rec: Recurrence, facts: Facts) -> list[str]:
+    read, lines = facts.readout, []
+    if rec.headed:
+        kinds = {"e": "one number a feature of a head", "": "one number a head, data without a gradient"}
+        for axes, what in kinds.items():
+            if names := [x for x, a in zip(rec.inputs, rec.input_axes, strict=True) if a == axes]:
+                lines += [f"{', '.join(names)}: {what}"]
+    if read is not None:
+        sums = f", with {len(read.totals)} sums over a head" if read.totals else ""
+        lines += [f"read out of the new state and not carried: {', '.join(read.names)}{sums}"]
+    return lines
 
 
 def _names(rec: Recurrence, facts: Facts) -> Mapping[Expr, str]:
@@ -134,10 +169,12 @@ def _contraction(facts: Facts) -> str:
 
 def _schedule(rec: Recurrence, facts: Facts, inner: int | None, itemsize: int) -> list[str]:
     if facts.scan:
+        program = ["        a program is one head of one row and chunk: what its channels share is summed in it"]
         return [
             "torch   scan by doubling over T, log2(T) passes; backward the same scan transposed and reversed",
             "triton  chunks of T at once: each is composed to one map, the maps are carried over the chunks, and the",
             "        steps of every chunk follow from its start",
+            *(program if rec.headed else []),
             "why     affine and diagonal: steps compose, so T runs in parallel",
         ]
     if inner is None:
@@ -168,21 +205,17 @@ def _held(rec: Recurrence, head_width: int, itemsize: int) -> int:
     return len(rec.gates) * padded * padded * itemsize
 
 
-def _cost(rec: Recurrence, facts: Facts, width: int, inner: int | None, itemsize: int) -> list[str]:
-    found = cost(rec, width=width, head_width=inner, itemsize=itemsize)
+def _cost(found: Cost) -> list[str]:
     lines = [
         f"forward   {found.flops_forward:>12,} flops  {found.bytes_forward:>10,} bytes",
         f"backward  {found.flops_backward:>12,} flops  {found.bytes_backward:>10,} bytes",
         f"kept      {found.bytes_kept:>12,} bytes",
         f"state     {found.bytes_state:>12,} bytes a row, traces {found.bytes_traces:,}",
     ]
-    return [*lines, f"R         {found.bytes_matrices:>12,} bytes"] if inner else lines
+    return [*lines, f"R         {found.bytes_matrices:>12,} bytes"] if found.bytes_matrices else lines
 
 
-def _predicted(
-    rec: Recurrence, facts: Facts, width: int, inner: int | None, itemsize: int, tokens: int, traces: bool
-) -> list[str]:
-    found = cost(rec, width=width, head_width=inner, itemsize=itemsize)
+def _predicted(found: Cost, facts: Facts, tokens: int, traces: bool) -> list[str]:
     lines = []
     for name, backward in (("forward", False), ("backward", True)):
         least = bound(found, tokens=tokens, backward=backward, traces=traces)

@@ -1,12 +1,14 @@
 """The recurrent product in a loop over time: R y forward, and the adjoint through R backward, for each schedule.
 
 Where a head is spread over programs they exchange what all need through `turn_ptr`, which has two places: one is read
-while the other is written.
+while the other is written. A program's product is small and deep: 16 rows, a few columns, and as many terms as the
+head has units. Warps that share its columns would each wait for one long chain of additions, so the terms can be cut
+into SLICES that groups of warps add up side by side.
 """
 
 from __future__ import annotations
 
-from .frame import Names
+from .names import Names
 from .schedules import Schedule
 
 
@@ -21,13 +23,15 @@ def forward_weights(n: Names, how: Schedule) -> list[str]:
         gates = _padded(len(n.gates))
         return [
             f"# columns: of every unit its gates side by side, {gates} with padding",
-            f"column = tl.arange(0, BLOCK_U * {gates})[None, :]",
+            f"column = tl.arange(0, BLOCK_U * {gates})[None, None, :]",
             f"unit, gate = part * BLOCK_U + column // {gates}, column % {gates}",
             f"real = (unit < D) & (gate < {len(n.gates)})",
             f"at_weight = head.to(tl.int64) * ({len(n.gates)} * D * D) + gate * D * D + unit * D",
-            "inner = tl.arange(0, BLOCK_K)",
+            "slice = tl.arange(0, SLICES)[:, None, None] * (BLOCK_K // SLICES)",
+            "down = slice + tl.arange(0, BLOCK_K // SLICES)[None, :, None]",
+            "along = slice + tl.arange(0, BLOCK_K // SLICES)[None, None, :]",
             "if BLOCK_K >= D:",
-            "    R = tl.load(weight_ptr + at_weight + inner[:, None], mask=real & (inner[:, None] < D), other=0.0)",
+            "    R = tl.load(weight_ptr + at_weight + down, mask=real & (down < D), other=0.0)",
         ]
     return []
 
@@ -43,22 +47,23 @@ def recurrent_terms(n: Names, how: Schedule) -> list[str]:
         assert n.recurrent is not None
         y = [
             "at_y = at_turn + ((FIRST + t) % 2) * (one * B * H) + {k}",
-            "y = tl.load(turn_ptr + at_y, mask=(row < B) & ({k} < D), other=0.0, cache_modifier='.cg')",
+            "y = tl.load(turn_ptr + at_y, mask=(row < B)[None, :, :] & ({k} < D), other=0.0, cache_modifier='.cg')",
             "if HAS_RESETS:",
-            f"    y = tl.where(reset, {n.initial[n.recurrent]}, y).to(y.dtype)",
+            f"    y = tl.where(reset[None, :, :], {n.initial[n.recurrent]}, y).to(y.dtype)",
         ]
+        columns = f"BLOCK_U * {_padded(len(n.gates))}"
         return [
-            "at_turn = row * H + head * D",
+            "at_turn = (row * H + head * D)[None, :, :]",
+            f"r = tl.zeros((SLICES, BLOCK_B, {columns}), tl.float32)",
             "if BLOCK_K >= D:",
-            *(f"    {line.format(k='inner[None, :]')}" for line in y),
-            "    r = tl.dot(y, R, input_precision=PRECISION)",
+            *(f"    {line.format(k='along')}" for line in y),
+            "    r = sliced_dot(y, R, r, PRECISION)",
             "else:  # the matrices are read again at every step, from cache",
-            f"    r = tl.zeros((BLOCK_B, BLOCK_U * {_padded(len(n.gates))}), tl.float32)",
             "    for k in range(0, D, BLOCK_K):",
-            *(f"        {line.format(k='(k + inner[None, :])')}" for line in y),
-            "        within = real & (k + inner[:, None] < D)",
-            "        R_k = tl.load(weight_ptr + at_weight + (k + inner[:, None]), mask=within, other=0.0)",
-            "        r = tl.dot(y, R_k, r, input_precision=PRECISION)",
+            *(f"        {line.format(k='(k + along)')}" for line in y),
+            "        R_k = tl.load(weight_ptr + at_weight + (k + down), mask=real & (k + down < D), other=0.0)",
+            "        r = sliced_dot(y, R_k, r, PRECISION)",
+            "r = tl.sum(r, 0)",
             *_unzip("r", [f"r_{g}" for g in n.gates], _padded(len(n.gates))),
         ]
     return []
@@ -112,14 +117,15 @@ def backward_weights(n: Names, how: Schedule) -> list[str]:
         ]
     if how.name == "split":
         return [
-            "outer = tl.arange(0, BLOCK_K)",
-            f"at_weight = head.to(tl.int64) * ({len(n.gates)} * D * D) + outer[:, None] * D + lane",
+            "# the gates are multiplied side by side, each in slices",
+            f"slice = tl.arange(0, {_padded(len(n.gates))} * SLICES)[:, None, None]",
+            "gate, outer = slice // SLICES, slice % SLICES * (BLOCK_K // SLICES)",
+            "down = outer + tl.arange(0, BLOCK_K // SLICES)[None, :, None]",
+            "along = outer + tl.arange(0, BLOCK_K // SLICES)[None, None, :]",
+            f"real = (gate < {len(n.gates)}) & (lane < D)[None, :, :]",
+            f"at_weight = (head.to(tl.int64) * {len(n.gates)} + gate) * D * D + down * D + lane[None, :, :]",
             "if BLOCK_K >= D:",
-            *(
-                f"    R_{g} = tl.load("
-                f"weight_ptr + at_weight + {i} * D * D, mask=(outer[:, None] < D) & (lane < D), other=0.0)"
-                for i, g in enumerate(n.gates)
-            ),
+            "    R = tl.load(weight_ptr + at_weight, mask=real & (down < D), other=0.0)",
         ]
     return []
 
@@ -136,37 +142,22 @@ def through(n: Names, how: Schedule) -> list[str]:
             f"d_{n.recurrent} = through",
         ]
     if how.name == "split":
-        load = (
-            "tl.load(turn_ptr + at_turn + {i} * H + head * D + {k}, mask=(row < B) & ({k} < D), other=0.0, "
-            "cache_modifier='.cg')"
-        )
-        whole = [
-            line
-            for i, g in enumerate(n.gates)
-            for line in (
-                f"    d_g = {load.format(i=i, k='outer[None, :]')}",
-                f"    through_{g} = tl.dot(d_g, R_{g}, input_precision=PRECISION)",
-            )
-        ]
-        pieces = [
-            line
-            for i, _ in enumerate(n.gates)
-            for line in (
-                f"        d_g = {load.format(i=i, k='(k + outer[None, :])')}",
-                f"        R_k = tl.load(weight_ptr + at_weight + {i} * D * D + k * D, "
-                "mask=(k + outer[:, None] < D) & (lane < D), other=0.0)",
-                "        total = tl.dot(d_g, R_k, total, input_precision=PRECISION)",
-            )
+        given = [
+            "at_g = at_turn[None, :, :] + gate * H + head * D + {k}",
+            f"given = (row < B)[None, :, :] & (gate < {len(n.gates)}) & ({{k}} < D)",
+            "d_g = tl.load(turn_ptr + at_g, mask=given, other=0.0, cache_modifier='.cg')",
         ]
         lines = [
+            f"total = tl.zeros(({_padded(len(n.gates))} * SLICES, BLOCK_B, BLOCK_U), tl.float32)",
             "if BLOCK_K >= D:",
-            *whole,
-            f"    d_{n.recurrent} += {' + '.join(f'through_{g}' for g in n.gates)}",
+            *(f"    {line.format(k='along')}" for line in given),
+            "    total = sliced_dot(d_g, R, total, PRECISION)",
             "else:  # the matrices are read again at every step, from cache",
-            "    total = tl.zeros((BLOCK_B, BLOCK_U), tl.float32)",
             "    for k in range(0, D, BLOCK_K):",
-            *pieces,
-            f"    d_{n.recurrent} += total",
+            *(f"        {line.format(k='(k + along)')}" for line in given),
+            "        R_k = tl.load(weight_ptr + at_weight + k * D, mask=real & (k + down < D), other=0.0)",
+            "        total = sliced_dot(d_g, R_k, total, PRECISION)",
+            f"d_{n.recurrent} += tl.sum(total, 0)",
         ]
         return ["if STEP and THROUGH:", "    meet(arrived_ptr, PARTS * (back + 1))", "if THROUGH:", *_inside(lines)]
     return []

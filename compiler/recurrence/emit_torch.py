@@ -5,9 +5,10 @@ from __future__ import annotations
 from .analysis import Facts
 from .expr import Expr, leaf
 from .frontend import Recurrence
-from .gradient import adjoints
+from .gradient import Backward, adjoints
 from .jacobian import Unrolled
-from .printer import print_function
+from .printer import Target, print_function
+from .readout import Back
 from .traces import trace_names
 
 
@@ -21,15 +22,36 @@ def step_arguments(rec: Recurrence, facts: Facts) -> list[Expr]:
     ]
 
 
-def backward_results(rec: Recurrence, facts: Facts) -> list[Expr]:
+def differentiated(rec: Recurrence) -> list[int]:
+    """The inputs that get a gradient: all but those that are data."""
+    return [i for i, axes in enumerate(rec.input_axes) if axes]
+
+
+def backward_results(rec: Recurrence, facts: Facts, back: Backward | None = None) -> list[Expr]:
     """What one backward step gives: d x, d r of the gates that are not shared, d s (pointwise part), d hoisted."""
-    back = facts.backward
+    back = back or facts.backward
     own = [d for d, shared in zip(back.recurrent, facts.shared, strict=True) if not shared]
-    return [*back.inputs, *own, *back.state, *back.values]
+    return [*(back.inputs[i] for i in differentiated(rec)), *own, *back.state, *back.values]
+
+
+def read_arguments(rec: Recurrence, facts: Facts, totals: bool) -> list[Expr]:
+    """What a read-out reads: x, new state, totals (or the summands do without), hoisted values."""
+    return [
+        *(leaf("x", n) for n in rec.inputs),
+        *(leaf("n", n) for n in rec.state),
+        *(leaf("z", n) for n, _ in rec.totals if totals),
+        *(leaf("h", n) for n, _ in facts.hoisted),
+    ]
+
+
+def read_back_results(rec: Recurrence, back: Back) -> list[Expr]:
+    """d x, d n, d z, d hoisted of one half of a read-out."""
+    return [*(back.inputs[i] for i in differentiated(rec)), *back.state, *back.totals, *back.values]
 
 
 def emit_torch(rec: Recurrence, facts: Facts) -> str:
-    """Functions `step`, `vjp` and, where they apply, `hoist`, `hoist_vjp`, `advance`, `jacobian`, `affine`, `trace`."""
+    """Functions `step`, `vjp` and, where they apply, `read` and what belongs to it, `hoist`, `hoist_vjp`, `advance`,
+    `jacobian`, `affine`, `trace`."""
     x0 = leaf("x", rec.inputs[0])
     arguments = step_arguments(rec, facts)
     adjoint = [leaf("d", n) for n in rec.state]
@@ -54,10 +76,14 @@ def emit_torch(rec: Recurrence, facts: Facts) -> str:
             backward_results(rec, facts),
             target="torch",
             names={**facts.names, **facts.backward.names},
-            anchor=x0,
+            anchor=None if rec.headed else x0,
             doc="Reverse mode of `step`: adjoints d_* of the new state to adjoints of what it read.",
         )
     )
+    if facts.backward_wide is not None:
+        parts.append(emit_vjp_wide(rec, facts, facts.backward_wide, "torch"))
+    if facts.readout is not None:
+        parts += emit_readout(rec, facts, "torch")
     if facts.unrolled is not None:
         parts += _unrolled(facts.unrolled)
     if facts.transition is not None and facts.offset is not None:
@@ -65,10 +91,10 @@ def emit_torch(rec: Recurrence, facts: Facts) -> str:
             print_function(
                 "affine",
                 [leaf("x", n) for n in rec.inputs] + [leaf("h", n) for n, _ in facts.hoisted],
-                [*(a for row in facts.transition for a in row), *facts.offset],
+                affine_results(facts),
                 target="torch",
                 names={},
-                doc="The step as A s + b: the entries of A by rows, then b.",
+                doc="The step as A s + b: the entries of A that are not 0, by rows, then b.",
             )
         )
     if facts.traces is not None:
@@ -99,6 +125,57 @@ def emit_torch(rec: Recurrence, facts: Facts) -> str:
             )
         )
     return "\n\n\n".join(parts)
+
+
+def emit_vjp_wide(rec: Recurrence, facts: Facts, back: Backward, target: Target) -> str:
+    """`vjp` is then that of the state variables without features alone, and this that of the others."""
+    return print_function(
+        "vjp_wide_tile" if target == "triton" else "vjp_wide",
+        [*step_arguments(rec, facts), *(leaf("d", n) for n in rec.state)],
+        backward_results(rec, facts, back),
+        target=target,
+        names={**facts.names, **back.names},
+        doc="What reverse mode adds for the state variables that have features.",
+    )
+
+
+def affine_results(facts: Facts) -> list[Expr]:
+    """The entries of A that are not 0, by rows, then b."""
+    assert facts.transition is not None and facts.offset is not None and facts.pattern is not None
+    return [*(facts.transition[i][j] for i, j in facts.pattern.step), *facts.offset]
+
+
+def emit_readout(rec: Recurrence, facts: Facts, target: Target) -> list[str]:
+    """`read` and `read_vjp`; around totals also `summands` and `summands_vjp`. On Triton their names end in _tile."""
+    read = facts.readout
+    assert read is not None
+    end = "_tile" if target == "triton" else ""
+    halves = [("read", read.results, read.results_back, read.names, True)]
+    if read.totals:
+        halves.insert(0, ("summands", read.summands, read.summands_back, tuple(f"z_{n}" for n in read.totals), False))
+    parts = []
+    for name, results, back, seeds, totals in halves:
+        given = read_arguments(rec, facts, totals)
+        what = f"Read-outs {', '.join(seeds)}" if totals else f"What is summed over a head to {', '.join(read.totals)}"
+        parts += [
+            print_function(
+                f"{name}{end}",
+                given,
+                results,
+                target=target,
+                names=read.called,
+                doc=f"{what}, from the inputs x_ and the new state n_.",
+            ),
+            print_function(
+                f"{name}_vjp{end}",
+                [*given, *(leaf("d", s) for s in seeds)],
+                read_back_results(rec, back),
+                target=target,
+                names={**read.called, **back.names},
+                doc=f"Reverse mode of `{name}{end}`: adjoints of x_, n_, {'z_, ' if totals else ''}h_.",
+            ),
+        ]
+    return parts
 
 
 def hoist_adjoints(rec: Recurrence, facts: Facts) -> tuple[list[Expr], dict[Expr, str]]:

@@ -10,11 +10,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
-from .emit_chunks import entries
-from .frame import Arguments, Names, call, kernel, load_x, masked
+from .frame import Arguments, call, kernel, load_x, masked
+from .names import Names
 from .schedules import CHANNELS
 
 CARRY_CONSTANTS = ("H", "BLOCK", "HAS_RESETS")
+
+
+def entries(letter: str, k: int) -> list[str]:
+    """Names of a k×k matrix by rows."""
+    return [f"{letter}_{i}{j}" for i, j in product(range(k), range(k))]
 
 
 def trace_arguments(n: Names, hoisted: Sequence[str], traces: Sequence[str]) -> Arguments:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from . import emit_chunks, emit_hoist, emit_loop, emit_trace
 from .analysis import Facts
-from .emit_torch import backward_results, step_arguments
+from .emit_torch import affine_results, backward_results, emit_readout, emit_vjp_wide, step_arguments
 from .expr import leaf
-from .frame import Arguments, Names, backward_arguments, forward_arguments, names_of
+from .frame import Arguments, backward_arguments, forward_arguments
 from .frontend import Recurrence
+from .names import Names, names_of
 from .printer import print_function
-from .schedules import CHANNELS, HEAD, SPLIT
+from .schedules import CHANNELS, HEAD, SPLIT, chunked
 from .traces import trace_names
 
 # Example constants under which every kernel compiles ahead of time; the launcher sets its own.
@@ -20,9 +21,12 @@ CONSTANTS: dict[str, object] = {
     "BLOCK_B": 16,
     "ROWS": 16,
     "OWN": False,
+    "E": 6,
+    "BLOCK_E": 8,
     "BLOCK_D": 64,
     "BLOCK_U": 16,
     "BLOCK_K": 64,
+    "SLICES": 4,
     "BLOCK_R": 16,
     "PARTS": 4,
     "STEP": True,
@@ -61,7 +65,11 @@ def emit_triton(rec: Recurrence, facts: Facts) -> str:
         ),
     ]
     table: Table = {}
-    for how in (HEAD, SPLIT) if n.dots else (CHANNELS,):
+    if facts.backward_wide is not None:
+        parts.append(emit_vjp_wide(rec, facts, facts.backward_wide, "triton"))
+    if facts.readout is not None:
+        parts += emit_readout(rec, facts, "triton")
+    for how in (HEAD, SPLIT) if n.dots else (chunked(n),):
         parts += [emit_loop.emit_forward(n, how), emit_loop.emit_backward(n, how)]
         forward, backward = f"{how.name}_forward", f"{how.name}_backward"
         table[forward] = (
@@ -92,16 +100,16 @@ def _chunk_parts(rec: Recurrence, facts: Facts, n: Names, table: Table) -> list[
     affine = print_function(
         "affine_tile",
         arguments,
-        [*(a for row in facts.transition for a in row), *facts.offset],
+        affine_results(facts),
         target="triton",
         names={},
         anchor=leaf("x", rec.inputs[0]),
-        doc="The step as A s + b: the entries of A by rows, then b.",
+        doc="The step as A s + b: the entries of A that are not 0, by rows, then b.",
     )
-    own = list(CHANNELS.constants)
+    own = list(chunked(n).constants)
     table["summary"] = ("summary_kernel", emit_chunks.summary_arguments(n), own)
     table["back_summary"] = ("back_summary_kernel", emit_chunks.back_summary_arguments(n), own)
-    table["carry"] = ("carry_kernel", emit_chunks.carry_arguments(n), list(emit_chunks.CARRY_CONSTANTS))
+    table["carry"] = ("carry_kernel", emit_chunks.carry_arguments(n), emit_chunks.carry_constants(n))
     return [
         affine,
         emit_chunks.emit_summary(n),

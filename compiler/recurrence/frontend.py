@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from types import FrameType, MappingProxyType
 from typing import Any
 
-from .expr import Expr, leaf, leaves, lift
+from .expr import Expr, leaf, leaves, lift, substitute
+from .totals import collecting
 
 Start = tuple[str, tuple[float, ...]]
 # What a parameter may be given as its start: a number, a range of a uniform draw, or a rule with its numbers.
@@ -26,6 +27,17 @@ class State:
 
     def __init__(self, **values: Expr | float) -> None:
         self.values = values
+
+
+class Outputs:
+    """What an equation function returns beside the state: outputs that are no state, by name. They are computed from
+    the new state, the inputs and the parameters, and are not carried."""
+
+    def __init__(self, **values: Expr | float) -> None:
+        self.values = values
+
+
+Returned = State | tuple[State, Outputs]
 
 
 class Symbols:
@@ -49,11 +61,16 @@ class Recurrence:
     inputs: tuple[str, ...]
     state: tuple[str, ...]
     params: tuple[str, ...]
-    outputs: tuple[str, ...]  # state variables that are given out at every step
+    outputs: tuple[str, ...]  # what is given out at every step: state variables and read-outs
     recurrent: str | None  # the state variable that the recurrent matrices multiply
     gates: tuple[str, ...]  # the inputs that have a recurrent matrix
     initial: tuple[float, ...]  # state before the first step, and after a reset
     update: tuple[Expr, ...]  # the new state, in the order of `state`
+    readouts: tuple[tuple[str, Expr], ...] = ()  # outputs that are no state, over x, p, the update and totals z
+    totals: tuple[tuple[str, Expr], ...] = ()  # name and summand of every leaf z
+    # What a variable has one number for: "d" a channel, "e" a feature of a head, "ed" both, "" a head.
+    input_axes: tuple[str, ...] = ()
+    state_axes: tuple[str, ...] = ()
     # As a core: how each parameter starts (a rule of `runtime/init.py` with its numbers; None is the default), and
     # whether the map that makes the inputs has a bias.
     start: tuple[Start | None, ...] = field(default=(), repr=False)
@@ -62,9 +79,28 @@ class Recurrence:
     doc: str = ""
     names: Mapping[Expr, str] = field(default_factory=dict, repr=False, compare=False)  # the author's variable names
 
+    @property
+    def headed(self) -> bool:
+        """Whether channels belong to heads: something is shared by, or summed over, the channels of one."""
+        return bool(self.totals) or any(a != "d" for a in (*self.input_axes, *self.state_axes))
+
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.replace(",", " ").split())
+
+
+def _declared(title: str, kind: str, text: str, allowed: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names and axes: `v p[e] wave[] kt[ed]`; without brackets a variable has one number a channel, [d]."""
+    names, axes = [], []
+    for word in _words(text):
+        name, bracket, rest = word.partition("[")
+        inside = rest.removesuffix("]")
+        if bracket and (inside not in allowed or inside == rest):
+            forms = ", ".join(f"name[{a}]" for a in allowed)
+            raise ValueError(f"{title}: {kind} are written name (one number a channel) or {forms}, not {word}")
+        names.append(name)
+        axes.append(inside if bracket else "d")
+    return tuple(names), tuple(axes)
 
 
 def recurrence(
@@ -79,11 +115,15 @@ def recurrence(
     start: Mapping[str, StartLike] | None = None,
     bias: bool = True,
     name: str | None = None,
-) -> Callable[[Callable[..., State]], Recurrence]:
+) -> Callable[[Callable[..., Returned]], Recurrence]:
     """Trace the decorated function once into a Recurrence.
 
     The function's arguments are, by name and in any order: `x` inputs, `s` previous state, `r` recurrent terms
-    (`r.f` is R_f times the previous `recurrent` state, per head), `p` parameters (one number per channel).
+    (`r.f` is R_f times the previous `recurrent` state, per head), `p` parameters (one number per channel). It returns
+    State(…), and where `outputs` names what is no state, State(…), Outputs(…).
+    Inputs and state have one number a channel, or what brackets say: `p[e]` one for each feature of a head, shared by
+    its channels; `wave[]` one for a head, data without a gradient; a state variable `kt[ed]` one for each feature and
+    channel of a head.
     `gates` names the inputs that have a recurrent matrix (default: all, when `recurrent` is given).
     `initial` gives start values of the state other than 0, `start` those of parameters: a number, `(low, high)` of a
     uniform draw, or `(rule, *numbers)`; without it a parameter of H channels starts uniform in ±1/√H. `bias` says
@@ -91,12 +131,18 @@ def recurrence(
     Raises TypeError, ValueError or AttributeError, naming the recurrence and what is wrong with it.
     """
 
-    def decorate(function: Callable[..., State]) -> Recurrence:
+    def decorate(function: Callable[..., Returned]) -> Recurrence:
         title = name or function.__name__
-        x, s, p = _words(inputs), _words(state), _words(params)
+        x, x_axes = _declared(title, "inputs", inputs, ("d", "e", ""))
+        s, s_axes = _declared(title, "state", state, ("d", "ed"))
+        p = _words(params)
         g = (_words(gates) if gates is not None else x) if recurrent else ()
         out = _words(outputs)
         _check_names(title, x, s, p, g, out, recurrent, initial or {})
+        if recurrent and (x_axes + s_axes).count("d") != len(x_axes + s_axes):
+            raise ValueError(
+                f"{title}: a recurrence with matrices has no features: its heads are a number of the config"
+            )
         symbols = {
             "x": Symbols("x", x, title),
             "s": Symbols("s", s, title),
@@ -106,13 +152,15 @@ def recurrence(
         wanted = tuple(inspect.signature(function).parameters)
         if unknown := [w for w in wanted if w not in symbols]:
             raise TypeError(f"{title}: arguments are x, s, r and p, not {', '.join(unknown)}")
-        result, local = _call(function, {w: symbols[w] for w in wanted})
-        if not isinstance(result, State) or set(result.values) != set(s):
-            raise TypeError(f"{title}: return State({', '.join(f'{n}=…' for n in s)})")
-        update = tuple(lift(result.values[n]) for n in s)
-        unused = [f"x.{n}" for n in x if leaf("x", n) not in leaves(update)]
-        unused += [f"p.{n}" for n in p if leaf("p", n) not in leaves(update)]
-        unused += [f"r.{n}" for n in g if leaf("r", n) not in leaves(update)]
+        with collecting() as summands:
+            result, local = _call(function, {w: symbols[w] for w in wanted})
+        new, given, totals = _results(title, result, s, out, summands, local)
+        if recurrent and totals:
+            raise ValueError(f"{title}: a recurrence with matrices has no totals")
+        used = leaves((*new, *(e for _, e in (*given, *totals))))
+        unused = [
+            f"{kind}.{n}" for kind, names in (("x", x), ("p", p), ("r", g)) for n in names if leaf(kind, n) not in used
+        ]
         if unused:
             raise ValueError(f"{title}: declared and never used: {', '.join(unused)}")
         return Recurrence(
@@ -124,7 +172,11 @@ def recurrence(
             recurrent=recurrent,
             gates=tuple(n for n in x if n in g),
             initial=tuple(float((initial or {}).get(n, 0.0)) for n in s),
-            update=update,
+            update=new,
+            readouts=given,
+            totals=totals,
+            input_axes=x_axes,
+            state_axes=s_axes,
             start=_starts(title, p, start or {}),
             bias=bias,
             source=_source(function),
@@ -133,6 +185,31 @@ def recurrence(
         )
 
     return decorate
+
+
+def _results(
+    title: str,
+    result: Any,
+    state: tuple[str, ...],
+    outputs: tuple[str, ...],
+    summands: Mapping[Expr, Expr],
+    local: Mapping[str, Any],
+) -> tuple[tuple[Expr, ...], tuple[tuple[str, Expr], ...], tuple[tuple[str, Expr], ...]]:
+    """The new state, the read-outs and the totals, which are called as the author did."""
+    read = tuple(n for n in outputs if n not in state)
+    made, given = result if isinstance(result, tuple) and len(result) == 2 else (result, Outputs())
+    fits = isinstance(made, State) and set(made.values) == set(state)
+    if not fits or not isinstance(given, Outputs) or set(given.values) != set(read):
+        beside = f", Outputs({', '.join(f'{n}=…' for n in read)})" if read else ""
+        raise TypeError(f"{title}: return State({', '.join(f'{n}=…' for n in state)}){beside}")
+    new = tuple(lift(made.values[n]) for n in state)
+    if any(e.kind == "z" for e in leaves(new)):
+        raise ValueError(f"{title}: the new state has a total(…) in it, so channels would not run by themselves")
+    called = {e: n for n, e in local.items() if isinstance(e, Expr) and e.kind == "z"}
+    names = {z: called.get(z, z.name) for z in summands.values()}
+    swap = {z: leaf("z", n) for z, n in names.items()}
+    results = substitute((lift(given.values[n]) for n in read), swap)
+    return new, tuple(zip(read, results, strict=True)), tuple((names[z], a) for a, z in summands.items())
 
 
 def _check_names(
@@ -145,18 +222,18 @@ def _check_names(
     recurrent: str | None,
     initial: Mapping[str, float],
 ) -> None:
-    for kind, names in (("inputs", x), ("state", s), ("params", p)):
+    for kind, names in (("inputs", x), ("state", s), ("params", p), ("outputs", out)):
         if bad := [n for n in names if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", n) or keyword.iskeyword(n)]:
             raise ValueError(f"{title}: {kind} are plain identifiers, not {', '.join(bad)}")
         if len(set(names)) != len(names):
             raise ValueError(f"{title}: {kind} repeat a name")
-    if bad := [n for n in s if re.match(r"[hrx]_", n)]:  # adjoints are d_s, d_x_i, d_r_g, d_h_p
-        raise ValueError(f"{title}: a state variable does not begin with h_, r_ or x_: {', '.join(bad)}")
+    if bad := [n for n in (*s, *out) if re.match(r"[hnrxz]_", n)]:  # adjoints are d_s, d_x_i, d_r_g, d_h_p, …
+        raise ValueError(f"{title}: state variables and outputs do not begin with h_ n_ r_ x_ z_: {', '.join(bad)}")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", title):
         raise ValueError(f"a recurrence is named in lower case letters, digits and _, not {title!r}")
     if not x or not s or not out:
         raise ValueError(f"{title}: a recurrence has at least one input, one state variable and one output")
-    if surplus := [n for n in (*out, *initial, *([recurrent] if recurrent else [])) if n not in s]:
+    if surplus := [n for n in (*initial, *([recurrent] if recurrent else [])) if n not in s]:
         raise ValueError(f"{title}: not state variables: {', '.join(surplus)}")
     if surplus := [n for n in g if n not in x]:
         raise ValueError(f"{title}: gates are inputs, not {', '.join(surplus)}")
@@ -182,7 +259,7 @@ def _start(what: str, given: StartLike) -> Start:
     )
 
 
-def _call(function: Callable[..., State], arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _call(function: Callable[..., Returned], arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The result, and the function's local variables when it returned: generated code keeps the author's names."""
     local: dict[str, Any] = {}
 
@@ -199,7 +276,7 @@ def _call(function: Callable[..., State], arguments: dict[str, Any]) -> tuple[An
     return result, local
 
 
-def _source(function: Callable[..., State]) -> str:
+def _source(function: Callable[..., Returned]) -> str:
     """The body of the function as written, without decorator, signature and docstring; empty if not at hand."""
     try:
         text = textwrap.dedent(inspect.getsource(function))

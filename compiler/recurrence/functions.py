@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .expr import Expr, Scalar, make
+from .totals import total as total
 
 
 def exp(a: Scalar) -> Expr:

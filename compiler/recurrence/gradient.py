@@ -41,12 +41,19 @@ class Backward:
 
 
 def step_backward(
-    rec: Recurrence, update: tuple[Expr, ...], hoisted: tuple[Expr, ...], names: Mapping[Expr, str]
+    rec: Recurrence,
+    update: tuple[Expr, ...],
+    hoisted: tuple[Expr, ...],
+    names: Mapping[Expr, str],
+    only: Iterable[str] | None = None,
 ) -> Backward:
-    """Backward of one step whose equations are `update`, over x, r, s and the `hoisted` leaves. The adjoint of what the
-    author named a is called d_a."""
+    """Backward of one step whose equations are `update`, over x, r, s and the `hoisted` leaves; with `only`, of these
+    state variables. The adjoint of what the author named a is called d_a."""
     seeds: dict[Expr, Expr] = {}
+    wanted = rec.state if only is None else tuple(only)
     for name, new in zip(rec.state, update, strict=True):
+        if name not in wanted:
+            continue
         d = leaf("d", name)
         seeds[new] = seeds[new] + d if new in seeds else d
     adjoint = adjoints(seeds)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .expr import Expr, const, leaf
+from .expr import Expr, const, leaf, leaves
 from .frontend import Recurrence
 from .gradient import gradient
 from .hoist import Hoisted, hoist
@@ -26,6 +26,12 @@ class Traces:
     names: Mapping[Expr, str] = field(default_factory=dict, repr=False, compare=False)
 
 
+def traced(rec: Recurrence) -> bool:
+    """Whether there are any: every channel runs by itself, and a parameter is part of the new state."""
+    reaches = any(e.kind == "p" for e in leaves(rec.update))
+    return rec.recurrent is None and not rec.headed and reaches
+
+
 def derive_traces(rec: Recurrence) -> Traces:
     state = [leaf("s", n) for n in rec.state]
     params = [leaf("p", n) for n in rec.params]
@@ -37,5 +43,7 @@ def derive_traces(rec: Recurrence) -> Traces:
 
 
 def trace_names(rec: Recurrence) -> tuple[str, ...]:
-    """Parameter-major: E_p0_s0, E_p0_s1, E_p1_s0, …"""
+    """Parameter-major: E_p0_s0, E_p0_s1, E_p1_s0, …; none where nothing is traced."""
+    if not traced(rec):
+        return ()
     return tuple(f"E_{p}_{s}" for p in rec.params for s in rec.state)

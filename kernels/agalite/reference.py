@@ -14,33 +14,27 @@ from ..precision import accumulate_dtype
 
 
 def agalite_reference(
-    k: Tensor,
-    q: Tensor,
-    v: Tensor,
-    beta: Tensor,
-    gamma: Tensor,
-    p1: Tensor,
-    p2: Tensor,
-    p3: Tensor,
+    inputs: Tensor,
+    features: Tensor,
     tilde_k: Tensor,
     tilde_v: Tensor,
     s: Tensor,
     tick: Tensor,
-    segments: Tensor | None = None,
+    resets: Tensor | None = None,
+    *,
     eps: float = 1e-5,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Shapes as in `op.agalite`."""
-    dtype, out = accumulate_dtype(k, q, v), q.dtype
-    k, q, v, beta, gamma, p1, p2, p3 = (x.to(dtype) for x in (k, q, v, beta, gamma, p1, p2, p3))
+    dtype, out = accumulate_dtype(inputs), inputs.dtype
+    k, q, v, beta, gamma = inputs.to(dtype).unbind(-2)
+    p1, p2, p3 = features.to(dtype).unbind(-2)
     tilde_k, tilde_v, s = (x.to(dtype) for x in (tilde_k, tilde_v, s))
     terms = tilde_k.shape[1]
     omega = torch.linspace(-math.pi, math.pi, terms, dtype=dtype, device=q.device)
-    before = torch.zeros_like(tick)
     outputs = []
     for t in range(q.shape[1]):
-        if segments is not None:
-            fresh = segments[:, t] != before
-            before = segments[:, t]
+        if resets is not None:
+            fresh = resets[:, t]
             tilde_k = torch.where(fresh[:, None, None, None], torch.zeros_like(tilde_k), tilde_k)
             tilde_v = torch.where(fresh[:, None, None, None], torch.zeros_like(tilde_v), tilde_v)
             s = torch.where(fresh[:, None, None], torch.zeros_like(s), s)

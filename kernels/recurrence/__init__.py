@@ -4,5 +4,6 @@ from ._triton import tl, triton
 from .cell import Cell, Kernel
 from .meet import meet
 from .op import RecurrenceOp
+from .sliced import sliced_dot
 
-__all__ = ["Cell", "Kernel", "RecurrenceOp", "meet", "tl", "triton"]
+__all__ = ["Cell", "Kernel", "RecurrenceOp", "meet", "sliced_dot", "tl", "triton"]

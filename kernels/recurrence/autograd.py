@@ -15,8 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from .cell import Cell, Inputs, compute_dtype
 from .engine import kept_dtype, kept_in_outputs, run_backward, run_forward
-
-Gradients = tuple[Tensor, tuple[Tensor, ...], Tensor | None, tuple[Tensor, ...]]
+from .leaves import shape_of
 
 
 def _flat_forward(cell: Cell, inputs: Inputs, impl: str, keep: bool) -> list[Tensor]:
@@ -49,13 +48,14 @@ class _Sequence(torch.autograd.Function):
         resets: Tensor | None,
         x: Tensor,
         weight: Tensor | None,
+        beside: int,
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
-        p, k = len(cell.params), len(cell.state)
-        inputs = Inputs(x, tensors[:p], weight, tensors[p : p + k], tensors[p + k :], resets)
+        inputs = _inputs(cell, x, weight, resets, tensors, beside)
+        k = len(cell.state)
         flat = _flat_forward(cell, inputs, impl, keep)
         public = len(cell.outputs) + k + len(inputs.traces)
-        ctx.cell, ctx.impl, ctx.attached, ctx.keep = cell, impl, attached, keep
+        ctx.cell, ctx.impl, ctx.attached, ctx.keep, ctx.beside = cell, impl, attached, keep, beside
         if keep:
             ctx.save_for_backward(resets, x, weight, *tensors, *_kept(cell, inputs, impl, flat))
         ctx.mark_non_differentiable(*flat[len(cell.outputs) + k : public])
@@ -66,20 +66,31 @@ class _Sequence(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         cell: Cell = ctx.cell
         resets, x, weight, *rest = ctx.saved_tensors
-        p, k = len(cell.params), len(cell.state)
+        k, o = len(cell.state), len(cell.outputs)
         tensors, kept = rest[: len(rest) - len(cell.kept)], rest[len(rest) - len(cell.kept) :]
-        inputs = Inputs(x, tuple(tensors[:p]), weight, tuple(tensors[p : p + k]), tuple(tensors[p + k :]), resets)
-        o = len(cell.outputs)
-        d_x, d_params, d_weight, d_state = run_backward(
+        inputs = _inputs(cell, x, weight, resets, tensors, ctx.beside)
+        d_x, d_params, d_weight, d_state, d_beside = run_backward(
             cell, inputs, ctx.impl, kept, grads[:o], grads[o : o + k], ctx.attached
         )
-        return (None, None, None, None, None, d_x, d_weight, *d_params, *d_state, *(None for _ in inputs.traces))
+        data = [None] * (ctx.beside - len(d_beside))  # comes last and has no gradient
+        traces = [None] * len(inputs.traces)
+        return (*[None] * 5, d_x, d_weight, None, *d_params, *d_state, *traces, *d_beside, *data)
+
+
+def _inputs(
+    cell: Cell, x: Tensor, weight: Tensor | None, resets: Tensor | None, tensors: Sequence[Tensor], beside: int
+) -> Inputs:
+    """From the parameters, the state, the traces and `beside` tensors of features and data, in this order."""
+    p, k, end = len(cell.params), len(cell.state), len(tensors) - beside
+    given = tuple(tensors)
+    return Inputs(x, given[:p], weight, given[p : p + k], given[p + k : end], resets, given[end:])
 
 
 def apply(cell: Cell, inputs: Inputs, impl: str, keep: bool, attached: tuple[bool, ...]) -> tuple[Tensor, ...]:
     """The plain route: outputs, final state, final traces."""
-    tensors = (*inputs.params, *inputs.state, *inputs.traces)
-    return _Sequence.apply(cell, impl, keep, attached, inputs.resets, inputs.x, inputs.weight, *tensors)
+    tensors = (*inputs.params, *inputs.state, *inputs.traces, *inputs.beside)
+    count = len(inputs.beside)
+    return _Sequence.apply(cell, impl, keep, attached, inputs.resets, inputs.x, inputs.weight, count, *tensors)
 
 
 _REGISTERED: dict[str, Any] = {}  # operators live as long as the process; a module loaded twice finds its own
@@ -95,6 +106,7 @@ def register(cell: Cell) -> Any:
 
 def _register(cell: Cell, title: str) -> Any:
     arguments = "Tensor x, Tensor[] params, Tensor? weight, Tensor[] state, Tensor[] traces, Tensor? resets"
+    arguments += ", Tensor[] beside"
 
     def forward(
         x: Tensor,
@@ -103,11 +115,12 @@ def _register(cell: Cell, title: str) -> Any:
         state: Sequence[Tensor],
         traces: Sequence[Tensor],
         resets: Tensor | None,
+        beside: Sequence[Tensor],
         impl: str,
         keep: bool,
         attached: Sequence[bool],
     ) -> list[Tensor]:
-        inputs = Inputs(x, tuple(params), weight, tuple(state), tuple(traces), resets)
+        inputs = Inputs(x, tuple(params), weight, tuple(state), tuple(traces), resets, tuple(beside))
         return _flat_forward(cell, inputs, impl, keep)
 
     def forward_shapes(
@@ -117,18 +130,20 @@ def _register(cell: Cell, title: str) -> Any:
         state: Sequence[Tensor],
         traces: Sequence[Tensor],
         resets: Tensor | None,
+        beside: Sequence[Tensor],
         impl: str,
         keep: bool,
         attached: Sequence[bool],
     ) -> list[Tensor]:
-        rows, length, _, width = x.shape
-        dtype = compute_dtype(x)
-        flat = [x.new_empty(rows, length, width) for _ in cell.outputs]
-        flat += [x.new_empty(rows, width, dtype=dtype) for _ in (*cell.state, *traces)]
+        given = Inputs(x, tuple(params), weight, tuple(state), tuple(traces), resets, tuple(beside))
+        lead, dtype = x.shape[:2], compute_dtype(x)
+        flat = [x.new_empty(*lead, *shape_of(cell, i, given)) for i in cell.outputs]
+        flat += [x.new_empty(s.shape, dtype=dtype) for s in (*state, *traces)]
         if keep:
             for i, inside in zip(cell.kept, kept_in_outputs(cell, x, weight, impl), strict=True):
                 if not inside:
-                    flat.append(x.new_empty(rows, length, width, dtype=kept_dtype(cell, i, x, weight, impl)))
+                    dtype = kept_dtype(cell, i, x, weight, impl)
+                    flat.append(x.new_empty(*lead, *shape_of(cell, i, given), dtype=dtype))
         return flat
 
     def backward(
@@ -138,15 +153,17 @@ def _register(cell: Cell, title: str) -> Any:
         state: Sequence[Tensor],
         traces: Sequence[Tensor],
         resets: Tensor | None,
+        beside: Sequence[Tensor],
         kept: Sequence[Tensor],
         d_outputs: Sequence[Tensor],
         d_last: Sequence[Tensor],
         impl: str,
         attached: Sequence[bool],
     ) -> list[Tensor]:
-        inputs = Inputs(x, tuple(params), weight, tuple(state), tuple(traces), resets)
-        d_x, d_params, d_weight, d_state = run_backward(cell, inputs, impl, kept, d_outputs, d_last, attached)
-        return [d_x, *d_params, *([d_weight] if d_weight is not None else []), *d_state]
+        inputs = Inputs(x, tuple(params), weight, tuple(state), tuple(traces), resets, tuple(beside))
+        found = run_backward(cell, inputs, impl, kept, d_outputs, d_last, attached)
+        d_x, d_params, d_weight, d_state, d_beside = found
+        return [d_x, *d_params, *([d_weight] if d_weight is not None else []), *d_state, *d_beside]
 
     def backward_shapes(
         x: Tensor,
@@ -155,13 +172,14 @@ def _register(cell: Cell, title: str) -> Any:
         state: Sequence[Tensor],
         traces: Sequence[Tensor],
         resets: Tensor | None,
+        beside: Sequence[Tensor],
         kept: Sequence[Tensor],
         d_outputs: Sequence[Tensor],
         d_last: Sequence[Tensor],
         impl: str,
         attached: Sequence[bool],
     ) -> list[Tensor]:
-        grads = [x, *params, *([weight] if weight is not None else []), *state]
+        grads = [x, *params, *([weight] if weight is not None else []), *state, *beside[: "e" in cell.input_axes]]
         return [torch.empty(g.shape, dtype=g.dtype, device=g.device) for g in grads]
 
     rest = "str impl, bool keep, bool[] attached"
@@ -176,26 +194,35 @@ def _register(cell: Cell, title: str) -> Any:
     backward_op.register_fake(backward_shapes)
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-        x, params, weight, state, traces, resets, impl, keep, attached = inputs
+        x, params, weight, state, traces, resets, beside, impl, keep, attached = inputs
         ctx.impl, ctx.keep, ctx.attached = impl, keep, tuple(attached)
-        ctx.counts = len(params), len(state), len(traces)
+        ctx.counts = len(params), len(state), len(traces), len(beside)
         if keep:
-            given = Inputs(x, tuple(params), weight, tuple(state), tuple(traces), resets)
+            given = Inputs(x, tuple(params), weight, tuple(state), tuple(traces), resets, tuple(beside))
             kept = _kept(cell, given, impl, output)
-            ctx.save_for_backward(resets, x, weight, *params, *state, *traces, *kept)
+            ctx.save_for_backward(resets, x, weight, *params, *state, *traces, *beside, *kept)
         ctx.set_materialize_grads(False)
 
     def differentiate(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
         resets, x, weight, *rest = ctx.saved_tensors
-        p, k, e = ctx.counts
-        params, state, traces, kept = rest[:p], rest[p : p + k], rest[p + k : p + k + e], rest[p + k + e :]
-        rows, length, _, width = x.shape
-        o = len(cell.outputs)
-        d_outputs = [g if g is not None else x.new_zeros(rows, length, width) for g in grads[:o]]
-        d_last = [g if g is not None else x.new_zeros(rows, width, dtype=compute_dtype(x)) for g in grads[o : o + k]]
-        flat = backward_op(x, params, weight, state, traces, resets, kept, d_outputs, d_last, ctx.impl, ctx.attached)
+        p, k, e, f = ctx.counts
+        params, state, traces, rest = rest[:p], rest[p : p + k], rest[p + k : p + k + e], rest[p + k + e :]
+        beside, kept = rest[:f], rest[f:]
+        given = Inputs(x, tuple(params), weight, tuple(state), tuple(traces), resets, tuple(beside))
+        o, dtype = len(cell.outputs), compute_dtype(x)
+        d_outputs = [
+            g if g is not None else x.new_zeros(*x.shape[:2], *shape_of(cell, i, given))
+            for i, g in zip(cell.outputs, grads[:o], strict=True)
+        ]
+        d_last = [
+            g if g is not None else x.new_zeros(s.shape, dtype=dtype)
+            for s, g in zip(state, grads[o : o + k], strict=True)
+        ]
+        flat = backward_op(
+            x, params, weight, state, traces, resets, beside, kept, d_outputs, d_last, ctx.impl, ctx.attached
+        )
         has = weight is not None
-        d_state = flat[1 + p + has :]
+        d_state, d_beside = flat[1 + p + has : 1 + p + has + k], flat[1 + p + has + k :]
         return (
             flat[0],
             list(flat[1 : 1 + p]),
@@ -203,6 +230,7 @@ def _register(cell: Cell, title: str) -> Any:
             list(d_state),
             [None] * e,
             None,
+            [*d_beside, *[None] * (f - len(d_beside))],
             None,
             None,
             None,

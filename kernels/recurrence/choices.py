@@ -24,11 +24,13 @@ class Head:
 
 @dataclass(frozen=True)
 class Split:
-    """A head over programs: its units in one, warps; and if the program's part of the matrices is more than `resident`
-    bytes it is read again at every step, `piece` rows at a time, `stages` of them on their way."""
+    """A head over programs: its units in one, warps, slices of the product's terms; and if the program's part of the
+    matrices is more than `resident` bytes it is read again at every step, `piece` rows at a time, `stages` of them on
+    their way."""
 
     units: int = 16
     warps: int = 4
+    slices: int = 1
     resident: int = 128 * 1024
     piece: int = 64
     stages: int = 3
@@ -42,7 +44,8 @@ POSSIBLE = {
     "block": [1 << n for n in range(13)],
     "chunk": range(1, 1 << 20),
     "warps": (1, 2, 4, 8, 16),
-    "units": (8, 16, 32, 64, 128),
+    "units": (4, 8, 16, 32, 64, 128),
+    "slices": (1, 2, 4, 8, 16),
     "resident": range(1 << 30),
     "piece": (16, 32, 64, 128, 256),
     "stages": range(1, 9),

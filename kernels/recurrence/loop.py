@@ -11,6 +11,8 @@ from torch import Tensor
 
 from .cell import Cell, Forward, Inputs, compute_dtype
 from .layout import block_length, by_head, by_step, masks, merge, product, split
+from .leaves import hoisted_of, inputs_of
+from .readout import read
 
 
 def forward(cell: Cell, inputs: Inputs, keep: bool) -> Forward:
@@ -22,7 +24,7 @@ def forward(cell: Cell, inputs: Inputs, keep: bool) -> Forward:
     maps = _maps(inputs.weight, dtype) if inputs.weight is not None else None
     hoisted = [h.view(heads, 1, -1) for h in inputs.hoist(cell)]
     state = tuple(split(s.to(dtype), heads) for s in inputs.state)
-    wanted = (*cell.outputs, *cell.kept) if keep else cell.outputs
+    wanted = _wanted(cell, keep)
     buffers = {i: torch.empty(rows, length, width, dtype=dtype, device=x.device) for i in wanted}
     resets, mask = masks(inputs.resets, length)
     order, size = _order(cell), block_length(rows, length, width)
@@ -44,8 +46,20 @@ def forward(cell: Cell, inputs: Inputs, keep: bool) -> Forward:
                 values.append(state[i])
         for i, buffer in buffers.items():
             by_step(buffer[:, first:stop], heads).copy_(torch.stack(made[i]))
-    outputs = tuple(buffers[i].to(x.dtype) for i in cell.outputs)
+    found = dict(buffers)
+    if cell.read is not None:
+        new = [buffers[i] for i in range(len(cell.state))]
+        outside, _ = read(cell, inputs_of(cell, inputs, dtype), new, hoisted_of(cell, inputs))
+        found |= zip(cell.read_outputs, outside, strict=True)
+    outputs = tuple(found[i].to(x.dtype) for i in cell.outputs)
     return Forward(outputs, tuple(map(merge, state)), tuple(buffers[i] for i in cell.kept) if keep else ())
+
+
+def _wanted(cell: Cell, keep: bool) -> tuple[int, ...]:
+    """The state variables of which every step is written: read-outs may read any."""
+    if cell.read is not None:
+        return tuple(range(len(cell.state)))
+    return (*cell.outputs, *cell.kept) if keep else cell.outputs
 
 
 def _maps(weight: Tensor, dtype: torch.dtype) -> Tensor:

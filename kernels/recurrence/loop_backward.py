@@ -11,10 +11,12 @@ from torch import Tensor
 
 from .cell import Backward, Cell, Inputs, compute_dtype, previous, recur
 from .layout import block_length, by_head, by_row, by_step, masks, merge, product, split
+from .leaves import input_gradients, value_gradients
+from .readout import Outside
 
 
 def backward(
-    cell: Cell, inputs: Inputs, kept: tuple[Tensor, ...], d_outputs: tuple[Tensor, ...], d_last: tuple[Tensor, ...]
+    cell: Cell, inputs: Inputs, kept: tuple[Tensor, ...], outside: Outside, d_last: tuple[Tensor, ...]
 ) -> Backward:
     """Gradients of everything that the forward read."""
     x, dtype = inputs.x, compute_dtype(inputs.x)
@@ -40,7 +42,7 @@ def backward(
         if weight is not None and cell.recurrent is not None:
             recurrent = recur(weight, before[cell.recurrent]).unbind(2)  # R y of the whole block as one GEMM
         chain.load(now, recurrent, before, hoisted)
-        chain.run(first, stop, d_outputs, d_last)
+        chain.run(first, stop, outside.state, d_last)
         d_gates, adjoints = chain.results(stop - first)
         if cell.gates == tuple(range(len(cell.inputs))) and all(cell.shared) and not hoisted:
             into = d_x[:, first:stop].unflatten(-1, (heads, -1)).permute(1, 3, 0, 2, 4)
@@ -60,6 +62,9 @@ def backward(
     d_state = tuple(merge(d) for d in chain.adjoint.unbind(2))
     if d_weight is not None and inputs.weight is not None:
         d_weight = d_weight.view(inputs.weight.shape).to(inputs.weight.dtype)
+    if outside.inputs:
+        d_x += input_gradients(cell, inputs, outside.inputs)[0]
+        d_hoisted = [h + d for h, d in zip(d_hoisted, value_gradients(cell, inputs, outside.values), strict=True)]
     return Backward(d_x, tuple(d_hoisted), d_weight, d_state)
 
 
@@ -156,7 +161,7 @@ class _Chain:
             else:
                 into.fill_(value)
 
-    def run(self, first: int, stop: int, d_outputs: tuple[Tensor, ...], d_last: tuple[Tensor, ...]) -> None:
+    def run(self, first: int, stop: int, driven: dict[int, Tensor], d_last: tuple[Tensor, ...]) -> None:
         """From the adjoint after step `stop` - 1 to that before step `first`."""
         count, states = stop - first, self.states
         if stop == self.length:
@@ -168,7 +173,7 @@ class _Chain:
             self.slab[:count].zero_()
         # the output of step first + u - 1 is the state at place u
         low, high = int(first == 0), count + int(stop == self.length)
-        for i, d in zip(self.cell.outputs, d_outputs, strict=True):
+        for i, d in driven.items():
             self.slab[low:high, :, :, self.gates + i] += by_step(d[:, first + low - 1 : first + high - 1], self.heads)
         for u in reversed(range(count)):
             cut = self.resets[first + u]

@@ -9,6 +9,7 @@ from ..warnings import warn_once
 from . import autograd
 from ._triton import AVAILABLE, INTERPRETED, disabled
 from .cell import Cell, Inputs, compute_dtype
+from .check import check
 from .reference import reference
 from .step import advance
 from .tiles import refusal
@@ -21,7 +22,10 @@ Tensors = tuple[Tensor, ...]
 class RecurrenceOp:
     """A recurrence over sequences and over single steps, differentiable.
 
-    x: [B, T, G, H], G inputs in declared order. params: [H] each. weight: [N, gates, D, D] (out, in) with H = N·D, or
+    x: [B, T, G, H], G inputs in declared order. Where channels belong to heads (``cell.headed``), x is a tuple of
+    [B, T, N, G, D] for the inputs with one number a channel and, as the equations have them, [B, T, N, G, E] for those
+    with one a feature and [B, T, N, G] for data; outputs are [B, T, N, D] and a state variable is [B, N, D] or
+    [B, N, E, D]. params: [H] each. weight: [N, gates, D, D] (out, in) with H = N·D, or
     [B, N, gates, D, D] where each row has its own, or None. state: [B, H] each, None for the
     initial one. traces: [B, H] each, parameter-major, or empty. resets: bool [B, T] or None. Everything computes in
     float32, or in float64 when x is; outputs have the dtype of x.
@@ -39,7 +43,7 @@ class RecurrenceOp:
 
     def sequence(
         self,
-        x: Tensor,
+        x: Tensor | Tensors,
         params: Tensors = (),
         weight: Tensor | None = None,
         state: Tensors | None = None,
@@ -51,31 +55,34 @@ class RecurrenceOp:
         """Outputs [B, T, H] each, final state [B, H] each, final traces [B, H] each."""
         if weight is not None and weight.dim() == 5 and weight.shape[0] == 1:
             weight = weight[0]  # of one row, or of all alike
-        state = self.initial_state(x.shape[0], x.shape[-1], x) if state is None else tuple(state)
-        self._check(x, params, weight, state, traces, resets)
+        x, *rest = (x,) if isinstance(x, Tensor) else x
+        beside = tuple(rest)
+        state = self._start(x, beside) if state is None else tuple(state)
+        inputs = Inputs(x, tuple(params), weight, state, tuple(e.detach() for e in traces), resets, beside)
+        check(self.cell, inputs)
         impl = self._choose(x, weight, impl)
-        inputs = Inputs(x, tuple(params), weight, state, tuple(e.detach() for e in traces), resets)
         if impl == "reference":
             return reference(self.cell, inputs)
         dtype = compute_dtype(x)
         attached = tuple(s.requires_grad for s in state)
-        keep = _differentiated(x, params, weight, state)
+        keep = _differentiated(x, params, weight, state, beside)
         params = tuple(p.to(dtype) for p in inputs.params)
         state = tuple(s.to(dtype) for s in state)
         traces = tuple(e.to(dtype) for e in inputs.traces)
         if torch.compiler.is_compiling():
             flat = self._graph_op(
-                x, list(params), weight, list(state), list(traces), resets, impl, keep, list(attached)
+                x, list(params), weight, list(state), list(traces), resets, list(beside), impl, keep, list(attached)
             )
         else:
-            flat = autograd.apply(self.cell, Inputs(x, params, weight, state, traces, resets), impl, keep, attached)
+            inputs = Inputs(x, params, weight, state, traces, resets, beside)
+            flat = autograd.apply(self.cell, inputs, impl, keep, attached)
         o, k = len(self.cell.outputs), len(self.cell.state)
         end = o + k + len(traces)
         return tuple(flat[:o]), tuple(flat[o : o + k]), tuple(e.detach() for e in flat[o + k : end])
 
     def step(
         self,
-        x: Tensor,
+        x: Tensor | Tensors,
         params: Tensors = (),
         weight: Tensor | None = None,
         state: Tensors | None = None,
@@ -85,22 +92,36 @@ class RecurrenceOp:
         impl: str = "auto",
     ) -> tuple[Tensors, Tensors, Tensors]:
         """One step: x [B, G, H], resets bool [B]; outputs [B, H] each, new state, new traces."""
+        x, *rest = (x,) if isinstance(x, Tensor) else x
+        beside = tuple(rest)
         wide, mask = x[:, None], resets[:, None] if resets is not None else None
+        other_wide = tuple(t[:, None] for t in beside)
         if weight is not None and weight.dim() == 5 and weight.shape[0] == 1:
             weight = weight[0]
-        state = self.initial_state(x.shape[0], x.shape[-1], x) if state is None else tuple(state)
+        state = self._start(wide, other_wide) if state is None else tuple(state)
         other = x.is_cuda and impl == "auto"  # a kernel's, or else refused aloud
-        other = other or torch.compiler.is_compiling() or _differentiated(x, params, weight, state)
+        other = other or torch.compiler.is_compiling() or _differentiated(x, params, weight, state, beside)
         if not other and self._choose(wide, weight, impl) == "torch":
-            self._check(wide, params, weight, state, traces, mask)
-            return advance(self.cell, x, params, weight, state, traces, resets)
-        outputs, state, traces = self.sequence(wide, params, weight, state, traces, mask, impl=impl)
+            check(self.cell, Inputs(wide, tuple(params), weight, state, tuple(traces), mask, other_wide))
+            return advance(self.cell, x, params, weight, state, traces, resets, beside)
+        whole = (wide, *other_wide) if beside else wide
+        outputs, state, traces = self.sequence(whole, params, weight, state, traces, mask, impl=impl)
         return tuple(y[:, 0] for y in outputs), state, traces
 
     def initial_state(self, rows: int, width: int, like: Tensor) -> Tensors:
         """The state before the first step, [B, H] each, on the device of `like`."""
         dtype = compute_dtype(like)
         return tuple(torch.full((rows, width), v, dtype=dtype, device=like.device) for v in self.cell.initial)
+
+    def _start(self, x: Tensor, beside: Tensors) -> Tensors:
+        """The state before the first step of x [B, T, …]."""
+        if not self.cell.headed:
+            return self.initial_state(x.shape[0], x.shape[-1], x)
+        rows, _, heads, _, width = x.shape
+        features = beside[0].shape[-1] if "e" in self.cell.input_axes else 1
+        shapes = {"d": (rows, heads, width), "ed": (rows, heads, features, width)}
+        pairs = zip(self.cell.initial, self.cell.state_axes, strict=True)
+        return tuple(torch.full(shapes[a], v, dtype=compute_dtype(x), device=x.device) for v, a in pairs)
 
     def initial_traces(self, rows: int, width: int, like: Tensor) -> Tensors:
         """Zero traces, [B, H] each; none where the recurrence has none."""
@@ -126,35 +147,8 @@ class RecurrenceOp:
             warn_once(f"{reason}; running the torch loop, which is much slower", stacklevel=4)
         return "torch" if reason is not None else "triton"
 
-    def _check(
-        self, x: Tensor, params: Tensors, weight: Tensor | None, state: Tensors, traces: Tensors, resets: Tensor | None
-    ) -> None:
-        cell, name = self.cell, self.cell.name
-        if x.dim() != 4 or x.shape[2] != len(cell.inputs) or x.shape[1] < 1:
-            raise ValueError(f"{name}: x is [B, T, {len(cell.inputs)}, H], got {tuple(x.shape)}")
-        rows, length, _, width = x.shape
-        for kind, given, wanted, shape in (
-            ("params", params, (len(cell.params),), (width,)),
-            ("state", state, (len(cell.state),), (rows, width)),
-            ("traces", traces, (0, cell.traced), (rows, width)),
-        ):
-            if len(given) not in wanted or any(tuple(t.shape) != shape for t in given):
-                got = [tuple(t.shape) for t in given]
-                raise ValueError(f"{name}: {kind} are {' or '.join(map(str, wanted))} of {shape}, got {got}")
-        if (weight is None) != (cell.recurrent is None):
-            raise ValueError(f"{name}: weight is {'missing' if weight is None else 'given, but nothing is recurrent'}")
-        if weight is not None:
-            n, g, d, e = weight.shape[-4:] if weight.dim() in (4, 5) else (0, 0, 0, 0)
-            own = weight.dim() == 5
-            if g != len(cell.gates) or d != e or n * d != width or (own and weight.shape[0] != rows):
-                raise ValueError(
-                    f"{name}: weight is [N, {len(cell.gates)}, D, D] with N·D = {width}, or {rows} of these, "
-                    f"got {tuple(weight.shape)}"
-                )
-        if resets is not None and (resets.dtype != torch.bool or tuple(resets.shape) != (rows, length)):
-            raise ValueError(f"{name}: resets are bool [{rows}, {length}], got {resets.dtype} {tuple(resets.shape)}")
 
-
-def _differentiated(x: Tensor, params: Tensors, weight: Tensor | None, state: Tensors) -> bool:
+def _differentiated(x: Tensor, params: Tensors, weight: Tensor | None, state: Tensors, beside: Tensors) -> bool:
     """Whether autograd may ask for a gradient of this call."""
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, *params, *state))
+    given = (x, weight, *params, *state, *beside)
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given)

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from .cell import Cell, Inputs, compute_dtype, recur
+from .leaves import closed, hoisted_of, inputs_of, opened, spread
+from .readout import read
 
 
 def reference(cell: Cell, inputs: Inputs) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Outputs [B, T, H], final state [B, H] and final traces [B, H]."""
     dtype = compute_dtype(inputs.x)
-    x = inputs.x.to(dtype)
+    x = inputs_of(cell, inputs, dtype)
     params = tuple(p.to(dtype) for p in inputs.params)
     weight = inputs.weight.to(dtype) if inputs.weight is not None else None
-    hoisted = cell.hoist(*params) if cell.hoist else ()
+    hoisted = hoisted_of(cell, replace(inputs, params=params))
     state = _with_traces(cell, inputs, params, dtype)
     traces = tuple(e.to(dtype) for e in inputs.traces)
     steps: list[tuple[Tensor, ...]] = []
-    for t in range(x.shape[1]):
+    for t in range(inputs.x.shape[1]):
         if inputs.resets is not None:
-            mask = inputs.resets[:, t, None]
-            state = tuple(torch.where(mask, start, s) for start, s in zip(cell.initial, state, strict=True))
-            traces = tuple(torch.where(mask, 0.0, e) for e in traces)
-        now = x[:, t].unbind(1)
+            mask = inputs.resets[:, t]
+            state = tuple(torch.where(spread(mask, s), v, s) for v, s in zip(cell.initial, state, strict=True))
+            traces = tuple(torch.where(spread(mask, e), 0.0, e) for e in traces)
+        now = tuple(v[:, t] for v in x)
         if traces:
             traces = _trace_step(cell, now, state, params, traces)
         recurrent: tuple[Tensor, ...] = ()
         if weight is not None and cell.recurrent is not None:
             recurrent = recur(weight, state[cell.recurrent]).unbind(1)
-        state = cell.step(*now, *recurrent, *state, *hoisted)
+        made = cell.step(*now, *recurrent, *state, *hoisted)
+        state = tuple(new.expand_as(old) for new, old in zip(made, state, strict=True))
         steps.append(state)
-    outputs = tuple(torch.stack([s[i] for s in steps], dim=1).to(inputs.x.dtype) for i in cell.outputs)
-    return outputs, state, traces
+    given = [torch.stack([s[i] for s in steps], dim=1) for i in range(len(cell.state))]
+    outside, _ = read(cell, x, given, hoisted)
+    given += outside
+    outputs = tuple(closed(cell, i, given[i]).to(inputs.x.dtype) for i in cell.outputs)
+    return outputs, tuple(closed(cell, i, s) for i, s in enumerate(state)), traces
 
 
 def _with_traces(cell: Cell, inputs: Inputs, params: tuple[Tensor, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
@@ -43,7 +51,7 @@ def _with_traces(cell: Cell, inputs: Inputs, params: tuple[Tensor, ...], dtype: 
     k = len(cell.state)
     state = []
     for i, start in enumerate(inputs.state):
-        value = start.to(dtype)
+        value = opened(cell, i, start.to(dtype))
         if inputs.traces and not start.requires_grad:
             for j, p in enumerate(params):
                 trace = inputs.traces[j * k + i].detach().to(dtype)

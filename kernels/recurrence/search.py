@@ -52,8 +52,8 @@ def moves(built_in: Choice, call: Call) -> Moves:
         gates = bucket(len(call.cell.gates))
         kept, read = [{"resident": Split.resident}], [{"piece": p, "stages": s} for p in (64, 128) for s in (1, 3)]
         return [
-            [{"units": n} for n in (8, 16, 32) if n * gates >= 16],
-            [{"warps": n} for n in (4, 8)],
+            [{"units": n} for n in (4, 8, 16, 32) if n * gates >= 16],
+            [{"warps": n, "slices": m} for n in (4, 8) for m in (1, 2, 4)],
             [*kept, *({"resident": 0, **r} for r in read)],
         ]
     blocks = [{"block": n} for n in (32, 64, 128, 256) if n <= bucket(rows * width)]

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from ..precision import cast
-from .cell import Cell, compute_dtype, recur
+from .cell import Cell, Inputs, compute_dtype, recur
+from .leaves import closed, hoisted_of, inputs_of, opened, spread
+from .readout import read
 
 Tensors = tuple[Tensor, ...]
 
@@ -22,28 +24,31 @@ def advance(
     state: Sequence[Tensor],
     traces: Sequence[Tensor],
     resets: Tensor | None,
+    beside: Tensors = (),
 ) -> tuple[Tensors, Tensors, Tensors]:
     """x: [B, G, H]; the others as `RecurrenceOp.step` takes them -> outputs, state and traces, [B, H] each.
 
     Every result has memory of its own: a caller may write to the output, or to what it gave, and the state stays.
     """
     dtype = compute_dtype(x)
-    now = cast(x, dtype).unbind(1)
     params, state, traces = ([cast(t, dtype) for t in group] for group in (params, state, traces))
+    inputs = Inputs(x, tuple(params), weight, tuple(state), tuple(traces), resets, beside)
+    now, hoisted = inputs_of(cell, inputs, dtype), hoisted_of(cell, inputs)
+    state = [opened(cell, i, s) for i, s in enumerate(state)]
     if resets is not None:
-        mask = resets[:, None]
-        state = [torch.where(mask, start, s) for start, s in zip(cell.initial, state, strict=True)]
-        traces = [torch.where(mask, 0.0, e) for e in traces]
+        state = [torch.where(spread(resets, s), start, s) for start, s in zip(cell.initial, state, strict=True)]
+        traces = [torch.where(resets[:, None], 0.0, e) for e in traces]
     recurrent: Tensors = ()
     if weight is not None and cell.recurrent is not None:
         recurrent = recur(cast(weight, dtype), state[cell.recurrent]).unbind(1)
-    hoisted = cell.hoist(*params) if cell.hoist else ()
     made = cell.step(*now, *recurrent, *state, *hoisted)
     after: list[Tensor] = []
-    for value in made:  # an equation may hand on an operand as it is, or one that is the same for all rows
-        shared = any(value is other for other in (*now, *state, *after)) or value.shape != state[0].shape
-        after.append(value.expand_as(state[0]).clone() if shared else value)
-    outputs = tuple(after[i].to(x.dtype, copy=True) for i in cell.outputs)
+    for value, old in zip(made, state, strict=True):  # an equation may hand on an operand, or one number for many
+        shared = any(value is other for other in (*now, *state, *after)) or value.shape != old.shape
+        after.append(value.expand_as(old).clone() if shared else value)
+    given = [*after, *read(cell, now, after, hoisted)[0]]
+    outputs = tuple(closed(cell, i, given[i]).to(x.dtype, copy=True) for i in cell.outputs)
+    after = [closed(cell, i, s) for i, s in enumerate(after)]
     return outputs, tuple(after), trace_step(cell, now, state, params, traces) if traces else ()
 
 

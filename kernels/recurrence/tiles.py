@@ -20,17 +20,28 @@ WARPS = {"forward": 4, "backward": 8}
 ON_CHIP = 128 * 1024  # bytes of one head's matrices that one program can hold
 CROWDED = 96 * 1024  # bytes from which one program is slower than several; measured on an H100
 
-SPLIT = {  # by direction and arithmetic
-    ("forward", "half"): Split(),
-    ("backward", "half"): Split(units=32),
-    ("forward", "tf32"): Split(),
-    ("backward", "tf32"): Split(),
-    ("forward", "exact"): Split(resident=0),
-    ("backward", "exact"): Split(units=32, resident=0),
+# By direction and arithmetic, the fewest units first: they are fastest as long as all programs run at once.
+SPLIT = {
+    ("forward", "half"): (Split(), Split(units=32)),
+    ("backward", "half"): (Split(warps=8), Split(units=32)),
+    ("forward", "tf32"): (Split(units=8), Split(resident=0, piece=128)),
+    ("backward", "tf32"): (Split(units=8, resident=0, piece=128), Split(resident=0, piece=128)),
+    ("forward", "exact"): (
+        Split(units=4, slices=4, resident=32 * 1024),
+        Split(units=8, slices=4, resident=0, piece=128, stages=2),
+        Split(resident=0),
+    ),
+    ("backward", "exact"): (
+        Split(units=8, slices=2, resident=0, piece=128, stages=2),
+        Split(warps=8, slices=2, resident=0),
+        Split(units=32, resident=0),
+    ),
 }
+ROWS = 16  # of a product at least, on tensor cores
+SHALLOW = 16  # terms of a product at least, on tensor cores
 BLOCK, WIDE_BLOCK = 64, 128  # channels of one program, where nothing is recurrent across them
 WIDE = 1 << 17  # channels of all rows and chunks from which the wide one is faster
-SHORTEST = 16  # steps of a chunk of time at least
+SHORTEST = 32  # steps of a chunk of time at least
 LANES = 1 << 18  # channels times chunks that fill the machine
 # The interpreter's time goes by operations, not by numbers.
 INTERPRETED_BLOCK, INTERPRETED_CHUNK = 4096, 8
@@ -76,7 +87,11 @@ def built_in(cell: Cell, x: Tensor, weight: Tensor | None, direction: str) -> Ch
         rows, length, _, width = x.shape
         chunk = chunk_length(cell, rows, length, width)
         return Channels(channel_block(rows * -(-length // chunk) * width), chunk)
-    return Head(WARPS[direction]) if schedule == "head" else SPLIT[direction, arithmetic(weight)]
+    if schedule == "head":
+        return Head(WARPS[direction])
+    choices, tiles = SPLIT[direction, arithmetic(weight)], -(-x.shape[0] // ROWS)
+    room = processors(x.device)
+    return next((c for c in choices if tiles * programs(weight, c) <= room), choices[-1])
 
 
 def fits(cell: Cell, x: Tensor, weight: Tensor | None, choice: Choice) -> bool:
@@ -86,11 +101,11 @@ def fits(cell: Cell, x: Tensor, weight: Tensor | None, choice: Choice) -> bool:
         return choice.chunk >= x.shape[1] or "summary" in cell.kernels
     if weight is None or isinstance(choice, Head):
         return True
-    heads, width = weight.shape[-4], weight.shape[-1]
+    width = weight.shape[-1]
     held = split_bytes(cell, weight, choice)
     if held > choice.resident:
         held = held * choice.piece * choice.stages // padded_width(width)
-    return held <= ON_CHIP and heads * -(-width // choice.units) <= processors(x.device)
+    return held <= ON_CHIP and programs(weight, choice) <= processors(x.device)
 
 
 def launched(cell: Cell, x: Tensor, weight: Tensor | None, choice: Choice) -> Plan:
@@ -114,13 +129,15 @@ def launched(cell: Cell, x: Tensor, weight: Tensor | None, choice: Choice) -> Pl
     assert isinstance(choice, Split)
     parts = -(-head_width // choice.units)
     room = max(1, processors(x.device) // (heads * parts))  # tiles of rows at once
-    block = next(b for b in (16, 32, 64) if b == 64 or rows <= b * room)
+    block = next(b for b in (ROWS, 32, 64) if b == 64 or rows <= b * room)
     tiles = min(room, -(-rows // block))
     resident = split_bytes(cell, weight, choice) <= choice.resident
+    piece = padded if resident else min(choice.piece, padded)
     constants |= {
         "BLOCK_B": block,
         "BLOCK_U": choice.units,
-        "BLOCK_K": padded if resident else choice.piece,
+        "BLOCK_K": piece,
+        "SLICES": max(1, min(choice.slices, piece // SHALLOW)),
         "PARTS": parts,
         "STEP": True,
         "THROUGH": True,
@@ -152,9 +169,10 @@ def refusal(cell: Cell, x: Tensor, weight: Tensor | None) -> str | None:
     return None
 
 
-def programs(weight: Tensor) -> int:
-    """How many share the heads of one tile of rows, where heads are split."""
-    units = min(SPLIT[direction, arithmetic(weight)].units for direction in ("forward", "backward"))
+def programs(weight: Tensor, choice: Split | None = None) -> int:
+    """How many share the heads of one tile of rows, where heads are split: under a choice, or as few as can be."""
+    ways = [SPLIT[direction, arithmetic(weight)][-1] for direction in ("forward", "backward")]
+    units = choice.units if choice else min(way.units for way in ways)
     return weight.shape[-4] * -(-weight.shape[-1] // units)
 
 

@@ -68,7 +68,9 @@ def usages(text: str, sizes: Mapping[str, object], skip: tuple[str, ...] = ()) -
         return [_usage(role, kernel, sizes, Path(folder)) for role, kernel in chosen.items()]
 
 
-def timing(text: str, *, rows: int, steps: int, width: int, head_width: int | None, traces: bool) -> Timing:
+def timing(
+    text: str, *, rows: int, steps: int, width: int, head_width: int | None, traces: bool, features: int = 1
+) -> Timing:
     """Run the module's recurrence, float32, on the GPU if there is one and else on the CPU."""
     on_gpu = torch.cuda.is_available()
     with tempfile.TemporaryDirectory() as folder:
@@ -79,10 +81,17 @@ def timing(text: str, *, rows: int, steps: int, width: int, head_width: int | No
     def draw(*shape: int) -> torch.Tensor:
         return (0.3 * torch.randn(*shape, generator=generator)).to(device).requires_grad_()
 
-    x, params = draw(rows, steps, len(op.cell.inputs), width), tuple(draw(width) for _ in op.cell.params)
     inner = head_width or width
+    x: torch.Tensor | tuple[torch.Tensor, ...] = draw(rows, steps, len(op.cell.inputs), width)
+    if op.cell.headed:
+        count = {axes: op.cell.input_axes.count(axes) for axes in ("d", "e", "")}
+        lead = (rows, steps, width // inner)
+        sizes = [(*lead, count["d"], inner), (*lead, count["e"], features), (*lead, count[""])]
+        kinds = [(axes, size) for axes, size in zip(count, sizes, strict=True) if 0 not in size]
+        x = tuple(draw(*size).detach().requires_grad_(bool(axes)) for axes, size in kinds)
+    params = tuple(draw(width) for _ in op.cell.params)
     weight = draw(width // inner, len(op.cell.gates), inner, inner) if op.cell.recurrent is not None else None
-    carried = op.initial_traces(rows, width, x) if traces else ()
+    carried = op.initial_traces(rows, width, params[0]) if traces else ()
 
     def forward() -> torch.Tensor:
         outputs, _, _ = op.sequence(x, params, weight, None, carried, impl="auto" if on_gpu else "torch")

@@ -5,13 +5,21 @@ Notation: B rows, T steps. An op maps inputs [B, T, ...], a state [B, ...] and p
 
 from __future__ import annotations
 
+import importlib.util
+import linecache
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from cortexc import kernels
+from cortexc.compiler.library.recurrences.agalite import EPS
+from cortexc.compiler.library.recurrences.agalite import agalite as agalite_equations
+from cortexc.compiler.recurrence import Recurrence, emit_module
+from cortexc.kernels.recurrence import RecurrenceOp
 from cortexc.kernels.segments import segment_ids
 
 Tensors = tuple[Tensor, ...]
@@ -142,26 +150,48 @@ def _xl(name: str, heads: int, width: int, slots: int, inner: int) -> Case:
 
 
 def _agalite(name: str, heads: int, width: int, eta: int, terms: int) -> Case:
-    def over(function: Callable[..., Tensors], sequence: bool) -> Run:
+    """Of a state, mirrored terms are equal, as every sequence leaves them."""
+    op, eps = recurrence_op(agalite_equations(terms, EPS)), EPS
+
+    def over(function: Callable[..., Tensors], *first: object, **options: object) -> Run:
         def run(x: Tensors, s: Tensors, p: Tensors, mask: Tensor | None) -> tuple[Tensor, Tensors]:
-            y, *after = function(*x, *s, segment_ids(mask) if sequence else mask)
+            mirrored = tuple(0.5 * (t + t.flip(1)) for t in s[:2])
+            y, *after = function(*first, *x, *mirrored, *s[2:], mask, **options)
             return y, tuple(after)
 
         return run
 
-    wide, small, features = (heads, width), (heads, eta), eta * width
+    features = eta * width
     return Case(
         name,
-        ([wide] * 5 + [small] * 3, [(terms, heads, features), (terms, heads, width), (heads, features), ()], []),
-        over(kernels.agalite, True),
-        over(kernels.agalite_reference, True),
-        over(kernels.agalite_step, False),
+        (
+            [(heads, 5, width), (heads, 3, eta)],
+            [(terms, heads, features), (terms, heads, width), (heads, features), ()],
+            [],
+        ),
+        over(kernels.agalite, op, impl="torch"),
+        over(kernels.agalite_reference, eps=eps),
+        over(kernels.agalite_step, op, impl="torch"),
         accumulators=3,
         positive=2,
         counter=3,
         counts_to=9,
         counts_from=1,
     )
+
+
+def recurrence_op(rec: Recurrence) -> RecurrenceOp:
+    """The op of a generated module."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"case_{rec.name}.py"
+        path.write_text(emit_module(rec))
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        linecache.getlines(str(path))  # Triton's jit reads the source, whose file goes
+        spec.loader.exec_module(module)
+    return module.OP
 
 
 CASES = [

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ....cortex_dsl.equations import announce, forget
 from ...ops import OPS
 from ...recurrence import Recurrence
+
+# The recurrences that the numbers of a config make: the one of this name, or None.
+Family = Callable[[str], Recurrence | None]
 
 # A recurrence is a module and a name of generated code: what else stands there is taken.
 _TAKEN = re.compile(r"regions|sequence|step|segment_ids|torch|(layer|column|fused)_.*|e\d+")
@@ -17,15 +20,23 @@ _FORM = re.compile(r"_(step|reference)$")
 class Registry:
     """The table of equations. Names of the library are never given away."""
 
-    def __init__(self, built_in: Iterable[Recurrence]) -> None:
+    def __init__(self, built_in: Iterable[Recurrence], families: Iterable[Family] = ()) -> None:
         self._known = {rec.name: rec for rec in built_in}
         self._own = frozenset(self._known)
+        self._families = tuple(families)
 
     def __getitem__(self, name: str) -> Recurrence:
-        return self._known[name]
+        found = self._known.get(name) or self._member(name)
+        if found is None:
+            raise KeyError(name)
+        return found
 
     def __contains__(self, name: object) -> bool:
-        return name in self._known
+        return name in self._known or (isinstance(name, str) and self._member(name) is not None)
+
+    def _member(self, name: str) -> Recurrence | None:
+        """The member of a family that has this name."""
+        return next((rec for family in self._families if (rec := family(name)) is not None), None)
 
     def add(self, rec: Recurrence) -> None:
         """Register a user's recurrence; one of the same name is replaced. Raises TypeError, ValueError."""
@@ -34,7 +45,12 @@ class Registry:
             raise TypeError(
                 f"expected a recurrence, got {got}; put `@recurrence(inputs=…, state=…)` above the function"
             )
-        if rec.name in self._own:
+        if rec.headed:
+            raise ValueError(
+                f"recurrence `{rec.name}` has heads (features, totals), and no one map makes its inputs; "
+                "write its core in plain torch and call its op (docs/your_own_cell.md)"
+            )
+        if rec.name in self._own or self._member(rec.name) is not None:
             raise ValueError(f"recurrence `{rec.name}` belongs to the library; give yours another name (`name=`)")
         if _TAKEN.fullmatch(rec.name) or _FORM.sub("", rec.name) in OPS:
             raise ValueError(f"`{rec.name}` is a name of generated code; give the recurrence another one (`name=`)")

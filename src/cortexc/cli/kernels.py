@@ -20,6 +20,7 @@ class Use:
     width: int
     head_width: int | None
     traces: bool
+    features: int = 1
     places: list[str] = field(default_factory=list)
 
 
@@ -37,7 +38,8 @@ def _uses(artifact: "Artifact") -> list[Use]:
     found: dict[tuple[object, ...], Use] = {}
     for node, width in _recurrences(artifact):
         head = int(str(node.attr("head_width"))) or None
-        use = Use(str(node.attr("name")), width, head, bool(node.attr("traces")))
+        features = int(str(node.attr("features") or 1))
+        use = Use(str(node.attr("name")), width, head, bool(node.attr("traces")), features)
         key = (use.name, use.width, use.head_width, use.traces)
         place = node.where or "the part itself"
         if place not in (known := found.setdefault(key, use).places):
@@ -46,10 +48,13 @@ def _uses(artifact: "Artifact") -> list[Use]:
 
 
 def _recurrences(artifact: "Artifact") -> "Iterator[tuple[Node, int]]":
+    from ..compiler.ops.temporal import equations_of
+
     for graph in artifact.programs["sequence"].graphs():
         for node in graph.nodes:
-            if node.op == "recurrence":
-                yield node, node.outputs[0].type.width
+            if equations_of(node.op, dict(node.attrs)):
+                width = node.outputs[0].type.width
+                yield node, width if node.op == "recurrence" else width * int(str(node.outputs[0].type.shape[-2]))
 
 
 def _description(artifact: "Artifact", use: Use, *, measure: bool) -> str:
@@ -60,6 +65,7 @@ def _description(artifact: "Artifact", use: Use, *, measure: bool) -> str:
         EQUATIONS[use.name],
         width=use.width,
         head_width=use.head_width,
+        features=use.features,
         rows=ROWS,
         steps=STEPS,
         itemsize=ITEM_SIZES.get(artifact.dtype, 2),
@@ -77,12 +83,21 @@ def _measured(text: str, use: Use) -> list[str]:
     if use.head_width:
         padded = max(16, 1 << (use.head_width - 1).bit_length())
         sizes |= {"D": use.head_width, "BLOCK_D": padded, "BLOCK_K": min(padded, 64)}
+        sizes |= {"E": use.features, "BLOCK_E": 1 << (use.features - 1).bit_length()}
     if reason := unavailable():
         lines = [f"registers and shared memory: not to be had, {reason}"]
     else:
         lines = [f"compiled for compute capability 9.0, {use.width} channels, 4 warps, tiles as in its KERNELS"]
         lines += [f"  {usage}" for usage in usages(text, sizes, skip=_other_schedules(use))]
-    ran = timing(text, rows=ROWS, steps=STEPS, width=use.width, head_width=use.head_width, traces=use.traces)
+    ran = timing(
+        text,
+        rows=ROWS,
+        steps=STEPS,
+        width=use.width,
+        head_width=use.head_width,
+        traces=use.traces,
+        features=use.features,
+    )
     return [*lines, f"{ROWS} rows x {STEPS} steps, float32: {ran}"]
 
 
@@ -91,7 +106,7 @@ def _other_schedules(use: Use) -> tuple[str, ...]:
     from ..compiler.library.recurrences import EQUATIONS
     from ..compiler.recurrence.describe import stays_on_chip
 
-    if use.head_width is None:
+    if use.head_width is None or EQUATIONS[use.name].headed:
         return ()
     return ("split_",) if stays_on_chip(EQUATIONS[use.name], use.head_width, 4) else ("head_",)
 

@@ -14,7 +14,20 @@ import torch
 from torch import Tensor
 
 from cortexc.compiler.library.recurrences import axon, gru, lru, lstm, mingru, minlstm, slstm
-from cortexc.compiler.recurrence import Recurrence, State, emit_module, log, maximum, recurrence, sigmoid, tanh, where
+from cortexc.compiler.library.recurrences.agalite import agalite
+from cortexc.compiler.recurrence import (
+    Outputs,
+    Recurrence,
+    State,
+    emit_module,
+    log,
+    maximum,
+    recurrence,
+    sigmoid,
+    tanh,
+    total,
+    where,
+)
 from cortexc.kernels.recurrence import RecurrenceOp
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -42,8 +55,79 @@ def ramp(x, s, p):
     return State(h=p.a * s.h + 0.1 * s.k + x.u, k=sigmoid(p.b) * s.k + log(1.5 + sigmoid(x.u)))
 
 
-RECURRENCES = {rec.name: rec for rec in (slstm, lstm, gru, lru, minlstm, mingru, axon, scaled, leaky, ramp)}
-TRACED = [name for name, rec in RECURRENCES.items() if rec.params and not rec.recurrent]
+# Read-outs: a window of inputs, none of which reads itself. One of its parameters does not reach the state.
+def window(size):
+    """The causal convolution of `size` taps as equations (``kernels/conv`` is what runs)."""
+    taps = range(size)
+
+    @recurrence(
+        name=f"window{size}",
+        inputs="u",
+        state=" ".join(f"b{i}" for i in taps),
+        params=f"{' '.join(f'k{i}' for i in taps)} bias",
+        outputs="y",
+    )
+    def equations(x, s, p):
+        new = [*(getattr(s, f"b{i}") for i in taps[1:]), x.u]
+        y = sum((getattr(p, f"k{i}") * v for i, v in enumerate(new)), start=p.bias)
+        return State(**{f"b{i}": v for i, v in enumerate(new)}), Outputs(y=y)
+
+    return equations
+
+
+# A read-out beside an output that is state; not affine, and with a matrix whose gate the read-out reads too.
+@recurrence(inputs="u o", state="h c", params="a", recurrent="h", gates="u o", outputs="y h")
+def tapped(x, s, r, p):
+    c = 0.5 * s.c + tanh(x.u + r.u)
+    h = sigmoid(x.o + r.o) * tanh(c)
+    return State(h=h, c=c), Outputs(y=h * x.o + p.a * c)
+
+
+# Heads: everything that may be shared, or summed, with a state variable of each kind, parameters and other starts.
+@recurrence(inputs="u p[e] g[e] w[]", state="m[ed] v k", params="a b", outputs="y k", initial={"m": 0.5, "k": -1.0})
+def shared(x, s, p):
+    keep = sigmoid(x.g + x.u * p.a)
+    m = keep * s.m + x.w * (x.p + x.u)
+    k = 0.5 * s.k + p.b * x.u
+    v = sigmoid(x.u) * s.v + 0.25 * s.k + x.w
+    near, far = total(m * tanh(x.p)), total(x.u * v + x.p)
+    return State(m=m, v=v, k=k), Outputs(y=v * sigmoid(near) + far * x.u * p.a)
+
+
+AFFINE_HEADS = (agalite(2, 1e-5), agalite(3, 1e-3), shared)
+CELLS = (slstm, lstm, gru, lru, minlstm, mingru, axon, scaled, leaky, ramp, window(3), tapped, *AFFINE_HEADS)
+RECURRENCES = {rec.name: rec for rec in CELLS}
+TRACED = ["lru", "minlstm", "mingru", "axon", "scaled", "leaky", "ramp"]
+FEATURES = 3
+
+
+class Packed:
+    """An op whose channels belong to heads, taking all inputs of a head as one row, [B, T, N, …], so that every check
+    runs on it too. Data stands last and is detached."""
+
+    def __init__(self, op):
+        self.op, self.cell = op, op.cell
+
+    def __getattr__(self, name):
+        return getattr(self.op, name)
+
+    def apart(self, x):
+        count = {axes: self.cell.input_axes.count(axes) for axes in ("d", "e", "")}
+        features, numbers = count["e"] * FEATURES, count[""]
+        width = (x.shape[-1] - features - numbers) // count["d"]
+        parts = x.split([count["d"] * width, features, numbers], -1)
+        channels, rest = parts[0].unflatten(-1, (count["d"], width)), []
+        if features:
+            rest.append(parts[1].unflatten(-1, (count["e"], FEATURES)))
+        if numbers:
+            rest.append(parts[2].detach())
+        return channels, *rest
+
+    def sequence(self, x, *args, **options):
+        return self.op.sequence(self.apart(x), *args, **options)
+
+    def step(self, x, *args, **options):
+        return self.op.step(self.apart(x), *args, **options)
 
 
 @dataclass(frozen=True)
@@ -98,7 +182,7 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModuleType]:
 
 @pytest.fixture(scope="session")
 def ops(modules: dict[str, ModuleType]) -> dict[str, RecurrenceOp]:
-    return {name: module.OP for name, module in modules.items()}
+    return {name: Packed(m.OP) if m.OP.cell.headed else m.OP for name, m in modules.items()}
 
 
 def make_call(
@@ -132,11 +216,17 @@ def make_call(
         "last": torch.arange(steps, device=DEVICE).expand(rows, steps) == steps - 1,
         "all": random < 2.0,
     }
+    x = (len(cell.inputs), channels)
+    shapes = {"d": (channels,)}
+    if cell.headed:
+        sizes = {"d": width, "e": FEATURES, "": 1}
+        x = (heads, sum(sizes[axes] for axes in cell.input_axes))
+        shapes = {"d": (heads, width), "ed": (heads, FEATURES, width)}
     return Call(
-        x=draw(rows, steps, len(cell.inputs), channels).requires_grad_(),
+        x=draw(rows, steps, *x).requires_grad_(),
         params=tuple(draw(channels, scale=0.3).requires_grad_() for _ in cell.params),
         weight=weight,
-        state=tuple(draw(rows, channels, scale=0.5).abs().requires_grad_(attached) for _ in cell.state),
+        state=tuple(draw(rows, *shapes[a], scale=0.5).abs().requires_grad_(attached) for a in cell.state_axes),
         traces=tuple(draw(rows, channels) for _ in range(cell.traced)) if traces else (),
         resets=masks[resets],
     )
@@ -148,7 +238,7 @@ def run(op: RecurrenceOp, call: Call, impl: str, sequence: Callable | None = Non
     generator = torch.Generator().manual_seed(1)
     results = [*outputs, *last]
     seeds = [torch.randn(r.shape, generator=generator, dtype=torch.float64).to(r) for r in results]
-    grads = torch.autograd.grad(results, call.leaves(), seeds)
+    grads = torch.autograd.grad(results, call.leaves(), seeds, materialize_grads=True)  # a start may be unread
     named = {f"output {i}": y for i, y in enumerate(outputs)}
     named |= {f"last {n}": s for n, s in zip(op.cell.state, last, strict=True)}
     named |= {f"trace {i}": e for i, e in enumerate(traces)}

@@ -81,12 +81,12 @@ def test_chunks_of_time(ops, case, evaluate, poisoned, monkeypatch, cell, resets
 
 
 @pytest.mark.parametrize("cell", ["slstm", "lstm", "gru"])
-@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize(("resident", "slices"), [(True, 1), (True, 2), (False, 1)])
 @pytest.mark.parametrize("resets", ["none", "random"])
-def test_units_over_programs(ops, case, evaluate, poisoned, monkeypatch, cell, resident, resets):
+def test_units_over_programs(ops, case, evaluate, poisoned, monkeypatch, cell, resident, slices, resets):
     """A head that one program cannot hold: two programs a head, two launches of rows, weights kept or read again."""
-    split = tiles.Split(units=16, resident=1 << 20 if resident else 0, piece=16)
-    monkeypatch.setattr(tiles, "SPLIT", dict.fromkeys(tiles.SPLIT, split))
+    split = tiles.Split(units=16, slices=slices, resident=1 << 20 if resident else 0, piece=16)
+    monkeypatch.setattr(tiles, "SPLIT", dict.fromkeys(tiles.SPLIT, (split,)))
     monkeypatch.setattr(tiles, "ON_CHIP", 0)
     monkeypatch.setattr(tiles, "processors", lambda device: 4)
     call = case(ops[cell], rows=17, steps=3, heads=2, width=20, resets=resets)

@@ -73,6 +73,7 @@ def test_operators_are_sound(ops, case):
             list(call.state),
             list(call.traces),
             call.resets,
+            [],
             "torch",
             True,
             [True] * len(call.state),

@@ -132,8 +132,8 @@ def test_a_table_of_another_schedule_or_device_is_not_asked(ops, tuned, monkeypa
 @pytest.mark.parametrize(
     ("cell", "width", "choice"),
     [
-        ("lstm", 512, Split(8, 4, 0, 64, 1)),  # 64 programs, of which this device runs 60 at once
-        ("lstm", 512, Split(32, 4, 1 << 29, 64, 1)),  # 128 KiB in a program, twice what there is room for
+        ("lstm", 512, Split(8, 4, 1, 0, 64, 1)),  # 64 programs, of which this device runs 60 at once
+        ("lstm", 512, Split(32, 4, 1, 1 << 29, 64, 1)),  # 128 KiB in a program, twice what there is room for
         ("leaky", 16, Channels(32, 8)),  # chunks of time where steps do not compose
     ],
 )
@@ -282,7 +282,9 @@ def test_candidates_give_the_same_numbers(ops, monkeypatch, cell, direction):
     monkeypatch.setattr(tiles, "processors", lambda device: PROCESSORS)
     if cell == "lstm":
         monkeypatch.setattr(tiles, "ON_CHIP", 8 * 1024)
-        monkeypatch.setattr(tiles, "SPLIT", dict.fromkeys(tiles.SPLIT, Split(units=16, resident=0, piece=16, stages=1)))
+        monkeypatch.setattr(
+            tiles, "SPLIT", dict.fromkeys(tiles.SPLIT, (Split(units=16, resident=0, piece=16, stages=1),))
+        )
     key, call = watched(ops[cell], direction, rows=3, steps=16 if cell == "axon" else 3, width=20, dtype=FULL)
     _, others = search.candidates(key, call)
     kernel = measure.Kernel(key, call)
