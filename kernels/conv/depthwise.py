@@ -1,7 +1,9 @@
 """Depthwise causal convolution as Triton kernels: one launch forward, one backward and one sum for the weights.
 
-The window is [carried, inputs], K + T long; the output at t reads its places t+1 … t+K. Every tap asks whether its
-input belongs to the episode of the output, as in `sequence.py`, so resets are exact selections.
+The window is [carried, inputs], K + T long; the output at t reads its places t+1 … t+K. A program walks over time with
+a few channels, so that what it sums for the weights stays in registers and every number comes from memory once: the K
+taps of a step overlap with those of the step before, which are in the nearest cache. Every tap asks whether its input
+belongs to the episode of the output, as in `sequence.py`, so resets are exact selections.
 """
 
 from __future__ import annotations
@@ -14,22 +16,25 @@ from torch.autograd.function import once_differentiable
 
 from ..recurrence._triton import INTERPRETED, tl, triton
 
-STEPS, CHANNELS = 64, 64  # of one program
-STEPS_INTERPRETED, CHANNELS_INTERPRETED = 16, 64
+# Steps of one program: few where that makes enough programs to fill a device, else many. Measured on an H100.
+FEW, MANY, ENOUGH = 16, 64, 2048
+FEW_INTERPRETED = 8
+BYTES = 16  # that a thread reads at once
 
 
 @triton.jit
-def _place(x_ptr, carried_ptr, ids_ptr, row, i, channel, real, T, H, K: tl.constexpr, HAS_RESETS: tl.constexpr):
-    """The value and the segment of place i of the window."""
-    new = i >= K
-    value = tl.load(x_ptr + (row * T + (i - K)) * H + channel, mask=real & new, other=0.0).to(tl.float32)
-    value += tl.load(carried_ptr + (row * K + i) * H + channel, mask=real & (i < K) & (i >= 0), other=0.0).to(
-        tl.float32
-    )
-    segment = i * 0
-    if HAS_RESETS:
-        segment = tl.load(ids_ptr + row * T + (i - K), mask=new & (i < K + T), other=0)
-    return value, segment
+def _place(x_ptr, carried_ptr, i, channel, real, H: tl.constexpr, K: tl.constexpr, opens):
+    """Places i of the window. `opens` tells whether some may be carried ones."""
+    value = tl.load(x_ptr + (i - K) * H + channel, mask=real & (i >= K), other=0.0).to(tl.float32)
+    if opens:
+        value += tl.load(carried_ptr + i * H + channel, mask=real & (i < K) & (i >= 0), other=0.0).to(tl.float32)
+    return value
+
+
+@triton.jit
+def _segment(ids_ptr, i, T, K: tl.constexpr):
+    """The segments of places i; the carried window belongs to segment 0."""
+    return tl.load(ids_ptr + (i - K), mask=(i >= K) & (i < K + T), other=0)
 
 
 @triton.jit(do_not_specialize=["T"])
@@ -44,34 +49,40 @@ def forward_kernel(
     T,
     H: tl.constexpr,
     K: tl.constexpr,
-    BLOCK_T: tl.constexpr,
-    BLOCK_H: tl.constexpr,
+    TAPS: tl.constexpr,  # K, padded to a power of two
+    CHUNK: tl.constexpr,
+    BLOCK: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     HAS_RESETS: tl.constexpr,
 ):
-    """One program: one row, BLOCK_T steps, BLOCK_H channels."""
+    """One program: one row, CHUNK steps, BLOCK channels."""
     row = tl.program_id(0).to(tl.int64)
-    t = (tl.program_id(1) * BLOCK_T + tl.arange(0, BLOCK_T))[:, None]
-    channel = tl.program_id(2) * BLOCK_H + tl.arange(0, BLOCK_H)[None, :]
+    first = tl.program_id(1).to(tl.int64) * CHUNK
+    start = first + tl.zeros((1, 1), tl.int64)  # a tile, like the masks that it is compared into
+    channel = (tl.program_id(2) * BLOCK + tl.arange(0, BLOCK))[None, :]
     own = channel < H
-    real = (t < T) & own
-    y = tl.zeros((BLOCK_T, BLOCK_H), tl.float32)
+    tap = tl.arange(0, TAPS)[:, None]
+    taps = (tap < K) & own
+    x_ptr, y_ptr, ids_ptr = x_ptr + row * T * H, y_ptr + row * T * H, ids_ptr + row * T
+    carried_ptr, kept_ptr = carried_ptr + row * K * H, kept_ptr + row * K * H
+    w = tl.load(weight_ptr + channel * K + tap, mask=taps, other=0.0).to(tl.float32)
+    bias = tl.zeros((1, BLOCK), tl.float32)
     if HAS_BIAS:
-        y += tl.load(bias_ptr + channel, mask=own, other=0.0).to(tl.float32)
-    here = t * 0
-    if HAS_RESETS:
-        here = tl.load(ids_ptr + row * T + t, mask=t < T, other=0)
-    for k in tl.static_range(K):
-        value, segment = _place(x_ptr, carried_ptr, ids_ptr, row, t + 1 + k, channel, real, T, H, K, HAS_RESETS)
-        w = tl.load(weight_ptr + channel * K + k, mask=own, other=0.0).to(tl.float32)
-        y += tl.where(segment == here, value, 0.0) * w
-    tl.store(y_ptr + (row * T + t) * H + channel, y, mask=real)
-    # the last K places are carried on: those of the last step's episode
-    for k in tl.static_range(K):
-        i = T + k + t * 0
-        last = (t == T - 1) & own
-        value, segment = _place(x_ptr, carried_ptr, ids_ptr, row, i, channel, last, T, H, K, HAS_RESETS)
-        tl.store(kept_ptr + (row * K + k) * H + channel + t * 0, tl.where(segment == here, value, 0.0), mask=last)
+        bias = tl.load(bias_ptr + channel, mask=own, other=0.0).to(tl.float32)
+    for step in tl.range(0, CHUNK, loop_unroll_factor=4):
+        t = start + step
+        real = taps & (t < T)
+        value = _place(x_ptr, carried_ptr, t + 1 + tap, channel, real, H, K, first < K)
+        if HAS_RESETS:
+            here = tl.load(ids_ptr + t, mask=t < T, other=0)
+            value = tl.where(_segment(ids_ptr, t + 1 + tap, T, K) == here, value, 0.0)
+        y = bias + tl.sum(value * w, 0)[None, :]
+        tl.store(y_ptr + t * H + channel, y, mask=own & (t < T))
+    if (first < T) & (first + CHUNK >= T):  # the last K places are carried on: those of the last step's episode
+        value = _place(x_ptr, carried_ptr, T + tap, channel, taps, H, K, T < K)
+        if HAS_RESETS:
+            value = tl.where(_segment(ids_ptr, T + tap, T, K) == tl.load(ids_ptr + T - 1), value, 0.0)
+        tl.store(kept_ptr + tap * H + channel, value, mask=taps)
 
 
 @triton.jit(do_not_specialize=["T"])
@@ -88,37 +99,50 @@ def backward_kernel(
     T,
     H: tl.constexpr,
     K: tl.constexpr,
-    BLOCK_T: tl.constexpr,
-    BLOCK_H: tl.constexpr,
+    TAPS: tl.constexpr,
+    CHUNK: tl.constexpr,
+    BLOCK: tl.constexpr,
     HAS_RESETS: tl.constexpr,
 ):
-    """One program: one row, BLOCK_T places of the window, BLOCK_H channels."""
+    """One program: one row, CHUNK places of the window, BLOCK channels."""
     row = tl.program_id(0).to(tl.int64)
-    i = (tl.program_id(1) * BLOCK_T + tl.arange(0, BLOCK_T))[:, None]
-    channel = tl.program_id(2) * BLOCK_H + tl.arange(0, BLOCK_H)[None, :]
+    first = tl.program_id(1).to(tl.int64) * CHUNK
+    start = first + tl.zeros((1, 1), tl.int64)  # a tile, like the masks that it is compared into
+    channel = (tl.program_id(2) * BLOCK + tl.arange(0, BLOCK))[None, :]
     own = channel < H
-    real = (i < K + T) & own
-    value, here = _place(x_ptr, carried_ptr, ids_ptr, row, i, channel, real, T, H, K, HAS_RESETS)
-    d = tl.zeros((BLOCK_T, BLOCK_H), tl.float32)
+    tap = tl.arange(0, TAPS)[:, None]
+    taps = (tap < K) & own
     part = (row * tl.num_programs(1) + tl.program_id(1)) * (K + 1)
-    for k in tl.static_range(K):
-        t = i - 1 - k  # the output that reads place i by tap k
-        reads = real & (t >= 0) & (t < T)
+    x_ptr, d_x_ptr, d_y_ptr = x_ptr + row * T * H, d_x_ptr + row * T * H, d_y_ptr + row * T * H
+    carried_ptr, d_carried_ptr = carried_ptr + row * K * H, d_carried_ptr + row * K * H
+    d_kept_ptr, ids_ptr = d_kept_ptr + row * K * H, ids_ptr + row * T
+    w = tl.load(weight_ptr + channel * K + tap, mask=taps, other=0.0).to(tl.float32)
+    d_w = tl.zeros((TAPS, BLOCK), tl.float32)
+    d_bias = tl.zeros((1, BLOCK), tl.float32)
+    opens, ends = first < K, first + CHUNK > T
+    for step in tl.range(0, CHUNK, loop_unroll_factor=4):
+        i = start + step
+        real = own & (i < K + T)
+        value = _place(x_ptr, carried_ptr, i, channel, real, H, K, opens)
+        t = i - 1 - tap  # the outputs that read place i
+        reads = taps & (t >= 0) & (t < T)
         if HAS_RESETS:
-            reads = reads & (tl.load(ids_ptr + row * T + t, mask=(t >= 0) & (t < T), other=-1) == here)
-        d_y = tl.load(d_y_ptr + (row * T + t) * H + channel, mask=reads, other=0.0).to(tl.float32)
-        w = tl.load(weight_ptr + channel * K + k, mask=own, other=0.0).to(tl.float32)
-        d += d_y * w
-        tl.store(parts_ptr + (part + k) * H + channel, tl.sum(tl.where(reads, d_y * value, 0.0), 0)[None, :], mask=own)
-    # the output at t = i, once each
-    d_y = tl.load(d_y_ptr + (row * T + i) * H + channel, mask=(i < T) & own, other=0.0).to(tl.float32)
-    tl.store(parts_ptr + (part + K) * H + channel, tl.sum(d_y, 0)[None, :], mask=own)
-    carried_on = real & (i >= T)
-    if HAS_RESETS:
-        carried_on = carried_on & (tl.load(ids_ptr + row * T + T - 1) == here)
-    d += tl.load(d_kept_ptr + (row * K + (i - T)) * H + channel, mask=carried_on, other=0.0).to(tl.float32)
-    tl.store(d_x_ptr + (row * T + (i - K)) * H + channel, d, mask=real & (i >= K))
-    tl.store(d_carried_ptr + (row * K + i) * H + channel, d, mask=real & (i < K))
+            here = _segment(ids_ptr, i, T, K)
+            reads = reads & (tl.load(ids_ptr + t, mask=(t >= 0) & (t < T), other=-1) == here)
+        d_y = tl.load(d_y_ptr + t * H + channel, mask=reads, other=0.0).to(tl.float32)
+        d = tl.sum(d_y * w, 0)[None, :]
+        d_w += d_y * tl.where(reads, value, 0.0)
+        d_bias += tl.load(d_y_ptr + i * H + channel, mask=own & (i < T), other=0.0).to(tl.float32)
+        if ends:
+            carried_on = real & (i >= T)
+            if HAS_RESETS:
+                carried_on = carried_on & (tl.load(ids_ptr + T - 1) == here)
+            d += tl.load(d_kept_ptr + (i - T) * H + channel, mask=carried_on, other=0.0).to(tl.float32)
+        tl.store(d_x_ptr + (i - K) * H + channel, d, mask=real & (i >= K))
+        if opens:
+            tl.store(d_carried_ptr + i * H + channel, d, mask=real & (i < K))
+    tl.store(parts_ptr + (part + tap) * H + channel, d_w, mask=taps)
+    tl.store(parts_ptr + (part + K) * H + channel, d_bias, mask=own)
 
 
 class _Depthwise(torch.autograd.Function):
@@ -127,14 +151,13 @@ class _Depthwise(torch.autograd.Function):
         ctx: Any, x: Tensor, carried: Tensor, weight: Tensor, bias: Tensor | None, segments: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         x, carried, weight = x.contiguous(), carried.contiguous(), weight.contiguous()
-        rows, steps, width = x.shape
         kernel = weight.shape[-1]
         y, kept = torch.empty_like(x), torch.empty_like(carried)
         ids = x if segments is None else segments.contiguous()
-        grid, tile = _tile(rows, steps, width)
+        grid, tile = _tile(x, kernel, x.shape[1])
         forward_kernel[grid](
-            x, carried, weight, weight if bias is None else bias.contiguous(), ids, y, kept, steps,
-            H=width, K=kernel, HAS_BIAS=bias is not None, HAS_RESETS=segments is not None, **tile,
+            x, carried, weight, weight if bias is None else bias.contiguous(), ids, y, kept, x.shape[1],
+            HAS_BIAS=bias is not None, HAS_RESETS=segments is not None, **tile,
         )  # fmt: skip
         ctx.save_for_backward(x, carried, weight, segments)
         ctx.bias = None if bias is None else bias.dtype
@@ -144,26 +167,29 @@ class _Depthwise(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_y: Tensor, d_kept: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, carried, weight, segments = ctx.saved_tensors
-        rows, steps, width = x.shape
-        kernel = weight.shape[-1]
-        grid, tile = _tile(rows, steps + kernel, width)
+        steps, kernel = x.shape[1], weight.shape[-1]
+        grid, tile = _tile(x, kernel, steps + kernel)
         d_x, d_carried = torch.empty_like(x), torch.empty_like(carried)
-        parts = torch.empty(grid[0] * grid[1], kernel + 1, width, dtype=torch.float32, device=x.device)
+        parts = torch.empty(grid[0] * grid[1], kernel + 1, x.shape[2], dtype=torch.float32, device=x.device)
         ids = x if segments is None else segments.contiguous()
         backward_kernel[grid](
             x, carried, weight, ids, d_y.contiguous(), d_kept.contiguous(), d_x, d_carried, parts, steps,
-            H=width, K=kernel, HAS_RESETS=segments is not None, **tile,
+            HAS_RESETS=segments is not None, **tile,
         )  # fmt: skip
         sums = parts.sum(0)
         d_weight = sums[:kernel].T.reshape(weight.shape).to(weight.dtype)
         return d_x, d_carried, d_weight, None if ctx.bias is None else sums[kernel].to(ctx.bias), None
 
 
-def _tile(rows: int, steps: int, width: int) -> tuple[tuple[int, int, int], dict[str, int]]:
-    most = (STEPS_INTERPRETED, CHANNELS_INTERPRETED) if INTERPRETED else (STEPS, CHANNELS)
-    block_t, block_h = (min(m, 1 << (n - 1).bit_length()) for m, n in zip(most, (steps, width), strict=True))
-    grid = rows, -(-steps // block_t), -(-width // block_h)
-    return grid, {"BLOCK_T": block_t, "BLOCK_H": block_h}
+def _tile(x: Tensor, kernel: int, steps: int) -> tuple[tuple[int, int, int], dict[str, int]]:
+    """Grid and constants: a warp reads BYTES a thread, its taps stay within a thread."""
+    rows, _, width = x.shape
+    block = min(32 * BYTES // x.element_size(), 1 << (width - 1).bit_length())
+    blocks = -(-width // block)
+    chunk = MANY if rows * blocks * (steps // MANY) >= ENOUGH else FEW_INTERPRETED if INTERPRETED else FEW
+    taps = 1 << (kernel - 1).bit_length()
+    tile = {"H": width, "K": kernel, "TAPS": taps, "CHUNK": chunk, "BLOCK": block, "num_warps": 1}
+    return (rows, -(-steps // chunk), blocks), tile
 
 
 def depthwise(
