@@ -39,8 +39,11 @@ def formula(
     temperature: float = 1.0,
     whisper: float = 0.1,
     scale: float = WIDTH**0.5,
+    keys: float = WIDTH**0.5,
+    local: float = WIDTH**0.5,
 ) -> Tensor:
-    """spec.md §4, term by term."""
+    """spec.md §4, term by term. ``scale``, ``keys`` and ``local`` are what scores of the prior, the mixer and the
+    refiner are divided by."""
     p = {name.removeprefix("layers.0."): value for name, value in stack.named_parameters()}
     u = x / torch.sqrt(x.square().mean(-1, keepdim=True) + torch.finfo(F64).eps) * p["boundary_norm.weight"]
     outputs = []
@@ -54,11 +57,11 @@ def formula(
     if top_k is not None:
         kept = z.topk(top_k).indices
         z = torch.full_like(z, float("-inf")).scatter(0, kept, z[kept])
-    refine = (u @ p["refiner.Wq_tok.weight"].T) @ p["refiner.k_loc"].T / WIDTH**0.5
+    refine = (u @ p["refiner.Wq_tok.weight"].T) @ p["refiner.k_loc"].T / local
     refine = refine - refine.mean(-1, keepdim=True)
     alpha = torch.softmax(torch.log_softmax(z, 0) + whisper * refine, -1)  # [B, T, E]
     query = (u @ p["e_mixer.Wq.weight"].T)[:, :, None] + p["e_mixer.q_bias"]
-    scores = query @ (delta @ p["e_mixer.Wk.weight"].T).transpose(-1, -2) / WIDTH**0.5
+    scores = query @ (delta @ p["e_mixer.Wk.weight"].T).transpose(-1, -2) / keys
     scores = scores.masked_fill(torch.isinf(z), float("-inf"))
     mixed = torch.softmax(scores, -1) @ (delta @ p["e_mixer.Wv.weight"].T) @ p["e_mixer.out.weight"].T
     r = (alpha[..., None] * (delta + mixed)).sum(2) + (u - x)
@@ -92,6 +95,19 @@ def test_without_the_square_root_scores_are_divided_by_d_key(backend: str) -> No
     y, _ = stack(x)
     assert_close(y, formula(stack, x, scale=WIDTH))
     assert (y - formula(stack, x)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("backend", ["reference", "eager"])
+def test_widths_of_keys_and_the_local_temperature(backend: str) -> None:
+    """R2: `d_key` of prior and mixer, `d_key_local` and `local_temperature` of the refiner, `alpha_init`."""
+    stack = column("{d_key=5, d_key_local=3, local_temperature=0.5, alpha_init=0.25}", backend)
+    x = torch.randn(ROWS, STEPS, WIDTH, dtype=F64, device=DEVICE)
+    shapes = {n: tuple(p.shape) for n, p in stack.layers[0].named_parameters()}
+    assert (shapes["router.Wk.weight"], shapes["e_mixer.Wk.weight"]) == ((5, WIDTH), (5, WIDTH))
+    assert shapes["refiner.k_loc"] == (3, 3)
+    assert_close(stack(x)[0], formula(stack, x, scale=5**0.5, keys=5**0.5, local=0.5 * 3**0.5))
+    fresh = cortexc.compile("C C{alpha_init=0.25}", d_hidden=WIDTH, backend=backend, device=DEVICE)
+    assert fresh.layers[0].alpha_main == fresh.layers[0].alpha_col == 0.25
 
 
 def test_the_router_trains_from_its_start() -> None:

@@ -1,4 +1,4 @@
-"""The programs of docs/extending.md run as they stand, one after the other, and give what the page says."""
+"""The programs of docs/extending.md run as they stand, one after the other, and give what the page says. Covers Z5."""
 
 from __future__ import annotations
 
