@@ -212,7 +212,7 @@ _KERNELS: Mapping[str, tuple[str, str]] = {
     "foreign": ("your module", "registered by you: called as it is"),
     "mlstm": ("torch chunks", "matrix memory: parallel inside chunks"),
     "lstm_projected": ("torch loop", "the projection is inside the loop"),
-    "xl_attention": ("torch windows", "one window for every mode, blocked over T"),
+    "xl_attention": ("triton windows", "one window for every mode, blocked over T; torch where there is no GPU"),
 }
 
 

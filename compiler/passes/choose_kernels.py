@@ -1,7 +1,7 @@
 """Choose kernels: which implementation each stateful node runs on, by backend, and why (for the report).
 
 ``reference`` the loop that reads like the equation; ``torch`` torch operators and generated torch loops; ``auto`` the
-generated Triton kernel on a CUDA device, torch elsewhere; ``triton`` the kernel or an error.
+Triton kernel on a CUDA device, torch elsewhere; ``triton`` the kernel or an error.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ HAVE_REFERENCE = (
     "srht",
     "xl_attention",
 )
+
+# Triton kernels of their own: used on a GPU by every backend that is not asked for the plain loop.
+HAVE_KERNELS = ("xl_attention",)
 
 
 # What a user chose for the nodes of a core, whatever the backend of the stack: `set_backend`.
@@ -53,6 +56,8 @@ def _choose(node: Node, backend: str, steps: bool) -> Node:
         backend = "eager"  # a step is no loop: it has one form
     if node.op in ("recurrence", "agalite"):
         return node.with_attrs(impl=IMPLS[backend])
+    if node.op in HAVE_KERNELS and backend != "reference":
+        return node.with_attrs(impl="auto")
     if node.op in HAVE_REFERENCE:
         return node.with_attrs(impl="reference" if backend == "reference" else "torch")
     return node

@@ -9,7 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..pointwise.region import runs_on_triton
 from ..segments import segment_starts
+from .window import context, memory_after
 
 
 def relative_positions(
@@ -17,18 +19,17 @@ def relative_positions(
 ) -> Tensor:
     """R(d) for d = 0 .. mem_len: [M+1, H] = [sin(d f), cos(d f)], f_i = 10000^(-2i/H) (arXiv 1901.02860, section 3.3).
 
-    Computed in float64, then rounded to `dtype`. An odd H drops the last cosine. On a CPU it is computed once.
+    Computed in float64, then rounded to `dtype`. An odd H drops the last cosine. It is computed once.
     """
     key = mem_len, width, dtype or torch.get_default_dtype(), torch.device(device or torch.get_default_device())
-    # On a GPU a call may be inside a recorded graph, whose memory is the graph's.
-    keep = key[3].type == "cpu" and not torch.compiler.is_compiling()
-    if keep and key in _kept:
+    tracing = torch.compiler.is_compiling()
+    if not tracing and key in _kept:
         return _kept[key]
     with torch.inference_mode(False), torch.no_grad():
         found = _positions(*key)
-    if keep and type(found) is Tensor:  # a trace makes none that could be kept
-        if len(_kept) >= KEPT:
-            _kept.clear()
+    # What a graph makes while it is recorded is the graph's. What is kept stays, since recorded graphs read it there.
+    recording = key[3].type == "cuda" and torch.cuda.is_current_stream_capturing()
+    if not tracing and not recording and type(found) is Tensor and len(_kept) < KEPT:
         _kept[key] = found
     return found
 
@@ -49,6 +50,8 @@ def xl_memory(x: Tensor, mem: Tensor, fill: Tensor, segments: Tensor | None = No
     x: [B, T, H]; mem: [B, M, H]; fill: int64 [B]; segments: int64 [B, T] or None. Returns mem' [B, M, H] in mem's dtype
     and fill' int64 [B].
     """
+    if _moves_on_triton(x, mem):
+        return memory_after(x, mem, fill, segments)
     slots, steps = mem.shape[1], x.shape[1]
     old, new = mem.detach(), x.detach().to(mem.dtype)
     rows = torch.cat([old[:, steps:], new[:, max(0, steps - slots) :]], 1)
@@ -66,10 +69,16 @@ def xl_context(x: Tensor, mem: Tensor, segments: Tensor | None = None) -> Tensor
     No gradient goes into the memory. A memory that a reset at the first step cuts off is read as zeros, so that a
     NaN in
     it reaches no gradient of the projections either."""
+    if segments is not None and _moves_on_triton(x, mem):
+        return context(x, mem, segments)
     mem = mem.detach().to(x.dtype)
     if segments is not None:
         mem = torch.where((segments[:, 0] > 0)[:, None, None], 0, mem)
     return torch.cat([mem, x], 1)
+
+
+def _moves_on_triton(x: Tensor, mem: Tensor) -> bool:
+    return not torch.compiler.is_compiling() and runs_on_triton(x) and runs_on_triton(mem)
 
 
 def by_distance(queries: Tensor, rel: Tensor) -> Tensor:

@@ -14,9 +14,12 @@ from torch.nn import functional as F
 
 from ..fence import Fence
 from ..opaque import opaque
+from ..pointwise.region import runs_on_triton
 from ..precision import accumulate_dtype
 from ..segments import finite_rows, segment_starts, tainted
+from .fused import fused_attention
 from .memory import by_distance
+from .tiles import WIDEST
 
 MIN_BLOCK = 64  # smaller blocks would waste matrix products when the memory is short
 HIDDEN = -1  # the segment of a slot which is not real
@@ -48,7 +51,10 @@ def xl_attention(
     dtype.
     """
     slots, steps, dtype = rel.shape[-3] - 1, q.shape[1], q.dtype
-    k, v, rel, u, v_bias = (x.to(dtype) for x in (k, v, rel, u, v_bias))
+    k, v, rel = (x.to(dtype) for x in (k, v, rel))
+    if runs_on_triton(q) and q.shape[-1] <= WIDEST:
+        return fused_attention(q, k, v, rel, u, v_bias, fill, segments, drop)
+    u, v_bias = u.to(dtype), v_bias.to(dtype)
     bad = fence = None
     if segments is not None:
         fence = Fence(segments)

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from ..overwrite import CACHE, may_overwrite
+from ..pointwise.region import runs_on_triton
 from ..precision import accumulate_dtype, cast
 from ..segments import reset_state
 from .memory import xl_memory
+from .one_query import one_query, takes
 from .sequence import xl_attention
 
 
@@ -58,6 +60,8 @@ def xl_step(
     by, [B, N, M+1], or None. wk, wv and rel have one more axis in front where each row has its own (1 for wk and wv:
     all alike). Returns [B, N, D]: 2BNH(M + D) multiply-adds in place of the 2BMH ND of projecting M rows.
     """
+    if drop is None and _runs_fused(q, mem, x, wk, bk, wv, bv, rel, u, v_bias):
+        return _fused_step(x, q, mem, fill, wk, wv, bv, rel, u, v_bias, resets)
     dtype, (heads, width), slots = q.dtype, q.shape[1:], mem.shape[1]
     rel, u, v_bias, wk, wv = (cast(t, dtype) for t in (rel, u, v_bias, wk, wv))
     wk, wv = wk.unflatten(-2, (heads, width)), wv.unflatten(-2, (heads, width))
@@ -84,6 +88,34 @@ def xl_step(
         # The weights sum to 1, unless some were dropped.
         y = y + bv.to(dtype).view(heads, width) * (1 if drop is None else weights.sum(-1, keepdim=True))
     return y.to(dtype)
+
+
+def _runs_fused(q: Tensor, mem: Tensor, *rest: Tensor | None) -> bool:
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (q, mem, *rest)):
+        return False
+    return not torch.compiler.is_compiling() and runs_on_triton(q) and takes(q, mem)
+
+
+def _fused_step(
+    x: Tensor,
+    q: Tensor,
+    mem: Tensor,
+    fill: Tensor,
+    wk: Tensor,
+    wv: Tensor,
+    bv: Tensor | None,
+    rel: Tensor,
+    u: Tensor,
+    v_bias: Tensor,
+    resets: Tensor | None,
+) -> Tensor:
+    """`xl_step` without dropout on a GPU: a kernel between two products. b_k, the same for every key, is left out."""
+    dtype, sizes = q.dtype, q.shape[1:]
+    wk, wv = cast(wk, dtype).unflatten(-2, sizes), cast(wv, dtype).unflatten(-2, sizes)
+    probe = _by_head(cast(q + u, dtype), wk)
+    seen = one_query(probe, q, v_bias, rel, x, mem, fill, resets)
+    y = _by_head(seen, wv.transpose(-1, -2))
+    return y if bv is None else y + cast(bv, dtype).view(sizes)
 
 
 def _by_head(x: Tensor, maps: Tensor) -> Tensor:
