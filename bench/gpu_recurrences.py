@@ -5,8 +5,9 @@
 Right: against the reference in float64 on the same numbers, relative norm, outputs, final state, traces and every
 gradient; and 200 runs of each give the same bits. Fast: CUDA events, median, forward alone and forward with backward;
 `bound` is the time to move the bytes that must move, at the copy rate measured in the same run. Peers: torch's LSTM and
-GRU (cuDNN) beside ours with the same input product. `sweeps` times the tile choices. `--part i/n` runs every n-th job
-only: several such processes side by side fill Triton's cache before a timed run. `--only small` is for sanitizers:
+GRU (cuDNN) beside ours with the same input product; FlashRNN's Triton kernels, if installed, beside our loops. `sweeps`
+times the tile choices. `--part i/n` runs every n-th job only: several such processes side by side fill Triton's cache
+before a timed run. `--only small` is for sanitizers:
 
     PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool memcheck python bench/gpu_recurrences.py --only small
 """
@@ -251,6 +252,48 @@ def peer(name: str, shape: Shape, dtype: torch.dtype, op: RecurrenceOp) -> None:
     tell(**row)
 
 
+def flashrnn(name: str, shape: Shape, dtype: torch.dtype, op: RecurrenceOp) -> None:
+    """FlashRNN's Triton kernels, where they are installed, and ours on the same gates: the loop alone."""
+    if importlib.util.find_spec("flashrnn") is None:
+        print("flashrnn is not installed: not measured")
+        return
+    from flashrnn import flashrnn as run
+
+    given = arguments(op, shape, dtype, False, traces=False)
+    x, weight, state = given[0], given[2], tuple(s.detach() for s in given[3])
+    outputs, _, _ = op.sequence(x, (), weight, state, impl="triton")
+    d = torch.randn_like(outputs[0])
+    wx = x.detach().unflatten(-1, (shape.heads, shape.width)).contiguous().requires_grad_()
+    theirs = weight.detach().transpose(0, 1).contiguous().requires_grad_()
+    bias = torch.zeros(len(op.cell.gates), shape.heads, shape.width, device="cuda", dtype=dtype, requires_grad=True)
+
+    def peer_forward() -> Tensor:
+        return run(wx, theirs, bias, function=name, backend="triton_fused", dtype=str(dtype)[6:])[0][0]
+
+    def peer_both() -> object:
+        y = peer_forward()
+        return torch.autograd.grad(y, [wx, theirs, bias], d.view_as(y))
+
+    def ours() -> Tensor:
+        return op.sequence(x, (), weight, state, impl="triton")[0][0]
+
+    def both() -> object:
+        return torch.autograd.grad(ours(), [x, weight], d)
+
+    row: dict = {"flashrnn": name, "shape": str(shape), "dtype": str(dtype)[6:]}
+    with torch.no_grad():
+        row["forward_ms"], row["forward_graph_ms"] = median_ms(ours), median_ms(captured(ours).replay)
+    row["both_ms"], row["both_graph_ms"] = median_ms(both), median_ms(captured(both).replay)
+    try:
+        with torch.no_grad():
+            row["peer_forward_ms"] = median_ms(peer_forward)
+        row["peer_both_ms"] = median_ms(peer_both)
+        row["peer_both_graph_ms"] = median_ms(captured(peer_both).replay)
+    except Exception as error:  # widths that the peer has no kernel for are a line of the table
+        row["peer_failed"] = f"{type(error).__name__}: {str(error)[:80]}"
+    tell(**row)
+
+
 def conv(shape: Shape, dtype: torch.dtype) -> None:
     """The depthwise causal convolution of mLSTM and sLSTM: 4 taps."""
     width = shape.width
@@ -355,16 +398,19 @@ def peers(ops: dict[str, RecurrenceOp]) -> list[Job]:
         for name in ("lstm", "gru"):
             jobs += [partial(peer, name, shape, dtype, ops[name]) for dtype in (HALF, FULL, torch.float16)]
             jobs += [partial(tf32, partial(peer, name, shape, FULL, ops[name]))]
+    for shape in (Shape(16, 256, 4, 64), Shape(64, 64, 4, 64), Shape(16, 256, 4, 128), Shape(16, 256, 4, 256)):
+        jobs += [partial(flashrnn, name, shape, HALF, ops[name]) for name in ("slstm", "lstm")]
     return jobs
 
 
 def sweeps(ops: dict[str, RecurrenceOp]) -> list[Job]:
     """Times of the tile choices, each set in `tiles` for one job."""
     jobs: list[Job] = []
-    for units, warps, resident, piece, stages in itertools.product((16, 32), (4, 8), (0, 1 << 17), (64, 128), (1, 3)):
+    ways = itertools.product((4, 8, 16, 32), (4, 8), (1, 2, 4), (0, 1 << 17), (64, 128), (1, 3))
+    for units, warps, slices, resident, piece, stages in ways:
         if resident and (piece, stages) != (64, 1):
             continue
-        chosen = tiles.Split(units, warps, resident, piece, stages)
+        chosen = (tiles.Split(units, warps, slices, resident, piece, stages),)
         for shape, dtype, tf32 in itertools.product(
             (Shape(16, 256, 1, 256), Shape(8, 1024, 1, 512)), (HALF, FULL), (False, True)
         ):

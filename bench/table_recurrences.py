@@ -59,6 +59,23 @@ def recurrences(document: dict[str, Any]) -> str:
                 for r in peers
             ],
         )
+    if rivals := [r for r in rows if "flashrnn" in r]:
+        lines += ["", "Beside FlashRNN's Triton kernels, the loop alone on the same gates:", ""]
+        lines += _table(
+            ("", "shape", "dtype", "FlashRNN forward", "ours", "FlashRNN forward+backward", "ours"),
+            [
+                (
+                    r["flashrnn"],
+                    r["shape"],
+                    r["dtype"],
+                    r.get("peer_failed") or _number(r.get("peer_forward_ms")),
+                    _both(r, "forward"),
+                    "–" if "peer_failed" in r else f"{_number(r['peer_both_ms'])} ({_number(r['peer_both_graph_ms'])})",
+                    _both(r, "both"),
+                )
+                for r in rivals
+            ],
+        )
     if checks := [r for r in rows if "check" in r]:
         wrong = [r for r in checks if not r["right"] or r.get("runs_that_moved")]
         runs = max(r.get("runs", 1) for r in checks)

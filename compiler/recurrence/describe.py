@@ -13,7 +13,7 @@ from .pattern import memory
 from .pretty import pretty, written_out
 from .traces import trace_names
 
-CROWDED = 96 * 1024  # bytes of a head's matrices from which they are spread; as kernels/recurrence/tiles.py has it
+CROWDED = 64 * 1024  # bytes of a head's matrices from which they are spread; as kernels/recurrence/tiles.py has it
 
 
 def describe(
@@ -171,7 +171,8 @@ def _schedule(rec: Recurrence, facts: Facts, inner: int | None, itemsize: int) -
     if facts.scan:
         program = ["        a program is one head of one row and chunk: what its channels share is summed in it"]
         return [
-            "torch   scan by doubling over T, log2(T) passes; backward the same scan transposed and reversed",
+            "torch   equations for all T at once; between them, on a CPU a loop of multiply-adds in place, on a GPU a",
+            "        scan by doubling in log2(T) passes; backward the same, transposed and reversed",
             "triton  chunks of T at once: each is composed to one map, the maps are carried over the chunks, and the",
             "        steps of every chunk follow from its start",
             *(program if rec.headed else []),

@@ -19,6 +19,7 @@ from .pattern import Pattern
 from .schedules import carried, chunked
 
 Entry = tuple[int, int]
+AHEAD = 4  # chunks
 
 
 def entry(letter: str, at: Entry) -> str:
@@ -98,7 +99,7 @@ def emit_summary(n: Names) -> str:
     loop += ["    cut = cut | reset.to(tl.int8)"]
     offsets = [f"{_product(n, i, _reads(n), 'm', 'b')} + u_{i}".removeprefix(" + ") for i in range(len(n.state))]
     loop += _then(n, "m", "a", offsets)
-    body += ["for t in range(steps):", *(f"    {line}" for line in loop)]
+    body += [f"for t in {how.over(n)}:", *(f"    {line}" for line in loop)]
     body += _store(n)
     doc = f"{how.doc} A chunk as one map, s -> A s + b."
     return kernel("summary_kernel", doc, summary_arguments(n), how.constants, body)
@@ -141,7 +142,7 @@ def emit_back_summary(n: Names, constant: bool) -> str:
     loop += ["    reset = tl.load(resets_ptr + at_time + t, mask=live, other=0) != 0"]
     loop += [f"    b_{i} = tl.where(reset, 0.0, b_{i})" for i in range(k)]
     loop += ["    cut = cut | reset.to(tl.int8)"]
-    body += ["for back in range(steps):", *(f"    {line}" for line in loop)]
+    body += [f"for back in {how.over(n)}:", *(f"    {line}" for line in loop)]
     body += _store(n)
     doc = f"{how.doc} A chunk as one map of adjoints. Time runs backwards."
     return kernel("back_summary_kernel", doc, back_summary_arguments(n), how.constants, body)
@@ -152,36 +153,45 @@ def carry_constants(n: Names) -> list[str]:
 
 
 def emit_carry(n: Names) -> str:
-    """What enters every chunk, from what enters the first (backwards: the last)."""
-    how = carried(n)
+    """What enters every chunk, from what enters the first (backwards: the last).
+
+    Maps of AHEAD chunks are on their way at once: the walk is short, and would wait for memory at every chunk."""
+    how, state = carried(n), list(enumerate(n.state))
     names = [*numbers(n), *_offsets(n)]
     body = [*how.prologue(n)]
     body += [
         f"s_{i} = tl.load(start_{i}_ptr + {n.at('at_row', s)}, mask={n.within(s, 'inside')}, other=0.0)"
-        for i, s in enumerate(n.state)
+        for i, s in state
     ]
-    body += ["for turn in range(CHUNKS):"]
-    loop = ["chunk = CHUNKS - 1 - turn if REVERSED else turn", *how.places]
-    loop += [
-        f"tl.store(enters_{i}_ptr + {n.at('place', s)}, s_{i}, mask={n.within(s, 'inside')})"
-        for i, s in enumerate(n.state)
-    ]
-    for a in names:
-        s = _owner(n, a)
-        loop += [f"{a} = tl.load({a}_ptr + {n.at('place', s)}, mask={n.within(s, 'inside')}, other=0.0)"]
     every = list(_pattern(n).place)
-    k = range(len(n.state))
-    plain = [f"new_{i} = {_product(n, i, every, 'a', 's')} + b_{i}" for i in k]
-    turned = [f"new_{j} = {_product(n, j, every, 'a', 's', transposed=True)} + b_{j}" for j in k]
-    if plain == turned:
-        loop += plain
-    else:
-        loop += ["if REVERSED:", *(f"    {line}" for line in turned), "else:", *(f"    {line}" for line in plain)]
-    loop += ["if HAS_RESETS:", f"    cut = tl.load(cut_ptr + {how.cut}, mask=inside, other=0) != 0"]
-    loop += [f"    new_{i} = tl.where(cut, b_{i}, new_{i})" for i in k]
-    loop += [f"s_{i} = new_{i}" for i in k]
-    body += [f"    {line}" for line in loop]
+    plain = [f"new_{i} = {_product(n, i, every, 'a', 's')} + b_{i}" for i, _ in state]
+    turned = [f"new_{j} = {_product(n, j, every, 'a', 's', transposed=True)} + b_{j}" for j, _ in state]
+    loop: list[str] = []
+    for ahead in range(AHEAD):
+        loop += _chunk_at(ahead, how.places)
+        for a in names:
+            s = _owner(n, a)
+            loop += [f"{a}_{ahead} = tl.load({a}_ptr + {n.at('place', s)}, mask={n.within(s, 'more')}, other=0.0)"]
+        loop += ["if HAS_RESETS:", f"    cut_{ahead} = tl.load(cut_ptr + {how.cut}, mask=more, other=0) != 0"]
+    for ahead in range(AHEAD):
+        loop += _chunk_at(ahead, how.places)
+        loop += [f"tl.store(enters_{i}_ptr + {n.at('place', s)}, s_{i}, mask={n.within(s, 'more')})" for i, s in state]
+        loop += [f"{a} = {a}_{ahead}" for a in names]
+        if plain == turned:
+            loop += plain
+        else:
+            loop += ["if REVERSED:", *(f"    {line}" for line in turned), "else:", *(f"    {line}" for line in plain)]
+        loop += ["if HAS_RESETS:", *(f"    new_{i} = tl.where(cut_{ahead}, b_{i}, new_{i})" for i, _ in state)]
+        loop += [f"s_{i} = new_{i}" for i, _ in state]
+    body += [f"for turn in range(0, CHUNKS, {AHEAD}):", *(f"    {line}" for line in loop)]
     return kernel("carry_kernel", how.doc, carry_arguments(n), carry_constants(n), body)
+
+
+def _chunk_at(ahead: int, places: tuple[str, ...]) -> list[str]:
+    """Where the chunk `ahead` of this turn stands, if there is one."""
+    at = f"turn + {ahead}" if ahead else "turn"
+    lines = [f"chunk = CHUNKS - 1 - ({at}) if REVERSED else {at}", *places]
+    return [*lines, f"more = inside & (row * 0 + ({at}) < CHUNKS)"]
 
 
 def _given(n: Names) -> list[str]:

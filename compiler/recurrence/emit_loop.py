@@ -54,7 +54,7 @@ def emit_forward(n: Names, how: Schedule) -> str:
         value = f"{'z' if s in n.totals else 's'}_{s}"
         loop += [f"if KEEP_{s}:", f"    {_store(n, 'kept', s, 't', value, live)}"]
     loop += emit_product.hand_on(n, how)
-    body += ["for t in range(steps):", *(f"    {line}" for line in loop)]
+    body += [f"for t in {how.over(n)}:", *(f"    {line}" for line in loop)]
     ends = "inside & (first + CHUNK >= T)" if how.partial else "inside"
     body += [f"tl.store(last_{s}_ptr + {n.at('at_row', s)}, s_{s}, mask={n.within(s, ends)})" for s in n.state]
     arguments = [*forward_arguments(n), *how.arguments]
@@ -135,7 +135,7 @@ def emit_backward(n: Names, how: Schedule) -> str:
     loop += [f"    {new}_{s} = tl.where(reset, 0.0, {new}_{s})" for s in n.state]
     if how.partial:
         loop += [f"d_{s} = tl.where({n.within(s, 'live')}, new_d_{s}, d_{s})" for s in n.state]
-    body += ["for back in range(steps):", "    t = steps - 1 - back", *(f"    {line}" for line in loop)]
+    body += [f"for back in {how.over(n)}:", "    t = steps - 1 - back", *(f"    {line}" for line in loop)]
     opens = "inside & (first == 0)" if how.partial else "inside"
     body += [f"tl.store(d_start_{s}_ptr + {n.at('at_row', s)}, d_{s}, mask={n.within(s, opens)})" for s in n.state]
     body += [f"tl.store(d_h_{h}_ptr + at_start, total_{h}, mask={n.real('d', 'inside')})" for h in n.hoisted]

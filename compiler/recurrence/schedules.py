@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from .frame import Arguments, load_hoisted, places_of_inputs
 from .names import Names
 
+UNROLL, UNROLLED_STATES = 4, 4  # steps at once; state variables at most, that registers suffice
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -32,6 +34,13 @@ class Schedule:
     @property
     def split(self) -> bool:
         return self.name == "split"
+
+    def over(self, n: Names) -> str:
+        """What the loop over time runs through. Where a step is short, several are on their way at once: they wait for
+        memory, not for each other."""
+        if self.name == "channels" and len(n.state) <= UNROLLED_STATES:
+            return f"tl.range(0, steps, loop_unroll_factor={UNROLL})"
+        return "range(steps)"
 
     def prologue(self, n: Names) -> list[str]:
         """Which rows, channels and steps this program owns."""

@@ -18,7 +18,7 @@ Grid = tuple[int, ...]
 
 WARPS = {"forward": 4, "backward": 8}
 ON_CHIP = 128 * 1024  # bytes of one head's matrices that one program can hold
-CROWDED = 96 * 1024  # bytes from which one program is slower than several; measured on an H100
+CROWDED = 64 * 1024  # bytes from which one program is slower than several; measured on an H100
 
 # By direction and arithmetic, the fewest units first: they are fastest as long as all programs run at once.
 SPLIT = {
@@ -63,12 +63,12 @@ class Plan:
 def plan(cell: Cell, x: Tensor, weight: Tensor | None, direction: str) -> Plan:
     """How a forward or a backward is launched: with what was measured, else with what is built in."""
     choice = built_in(cell, x, weight, direction)
-    key = tuning.key_of(cell, x, weight, schedule_of(cell, weight), direction, _arithmetic(x, weight))
+    key = tuning.key_of(cell, x, weight, schedule_of(cell, weight, x.shape[0]), direction, _arithmetic(x, weight))
     tuned = tuning.chosen(cell, x, weight, key, choice)
     return launched(cell, x, weight, tuned if fits(cell, x, weight, tuned) else choice)
 
 
-def schedule_of(cell: Cell, weight: Tensor | None) -> str:
+def schedule_of(cell: Cell, weight: Tensor | None, rows: int) -> str:
     """channels where nothing is recurrent across them; head where one program holds a head's matrices; else split."""
     if weight is None:
         return "channels"
@@ -76,22 +76,22 @@ def schedule_of(cell: Cell, weight: Tensor | None) -> str:
     if held > ON_CHIP:
         return "split"
     # Near the limit several programs are faster than a full one, if they all run at once.
-    several = held >= CROWDED and weight.dim() == 4 and programs(weight) <= processors(weight.device)
+    together = -(-rows // ROWS) * programs(weight) <= processors(weight.device)
+    several = held >= CROWDED and weight.dim() == 4 and together
     return "split" if several else "head"
 
 
 def built_in(cell: Cell, x: Tensor, weight: Tensor | None, direction: str) -> Choice:
     """The choice without a measurement."""
-    schedule = schedule_of(cell, weight)
+    rows, length, _, width = x.shape
+    schedule = schedule_of(cell, weight, rows)
     if weight is None:
-        rows, length, _, width = x.shape
         chunk = chunk_length(cell, rows, length, width)
         return Channels(channel_block(rows * -(-length // chunk) * width), chunk)
     if schedule == "head":
         return Head(WARPS[direction])
-    choices, tiles = SPLIT[direction, arithmetic(weight)], -(-x.shape[0] // ROWS)
-    room = processors(x.device)
-    return next((c for c in choices if tiles * programs(weight, c) <= room), choices[-1])
+    choices, room = SPLIT[direction, arithmetic(weight)], processors(x.device)
+    return next((c for c in choices if -(-rows // ROWS) * programs(weight, c) <= room), choices[-1])
 
 
 def fits(cell: Cell, x: Tensor, weight: Tensor | None, choice: Choice) -> bool:

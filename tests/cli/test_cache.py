@@ -93,13 +93,13 @@ def test_ls_fits_a_terminal(filled, on_terminal):
 
 def test_ls_breaks_long_lines_of_tuned_kernels(folder, on_terminal):
     """On a terminal the choice stands under its kernel where both do not fit."""
-    choice = {"units": 16, "warps": 4, "resident": 131072, "piece": 64, "stages": 3}
+    choice = {"units": 16, "warps": 4, "slices": 1, "resident": 131072, "piece": 64, "stages": 3}
     long = ENTRY | {"kernel": "slstm [1024,1024,8x512] half backward", "choice": choice}
     cache.write_table(cache.table_path(DEVICE, TRITON), DEVICE, TRITON, [ENTRY, long])
     lines = on_terminal("cache", "ls", columns=80).out.splitlines()
     assert "  slstm [16,256,4x64] half backward  1.02 -> 0.94 ms  warps 8" in lines
     at = lines.index("  slstm [1024,1024,8x512] half backward  1.02 -> 0.94 ms")
-    assert lines[at + 1] == "    units 16, warps 4, resident 131072, piece 64, stages 3"
+    assert lines[at + 1] == "    units 16, warps 4, slices 1, resident 131072, piece 64, stages 3"
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_each_size_once():
 
 def test_dtype_and_heads_change_the_numbers():
     wide = show("S", "--stage", "kernels", "--d-hidden", "1024")
-    assert "R of a head is 1024 KiB in 32 bits, one program takes less than 96" in wide
+    assert "R of a head is 1024 KiB in 32 bits, one program takes less than 64" in wide
     assert "R of a head is 512 KiB in 16 bits" in show(
         "S", "--stage", "kernels", "--d-hidden", "1024", "--dtype", "bfloat16"
     )

@@ -192,19 +192,19 @@ def test_bounds_of_the_library():
         (mingru, ["affine in (h): h' = a h + b", "a = 1.0 - z, follows the inputs", "stable: a is in [0, 1]"]),
         (minlstm, ["a = keep, follows the inputs", "b = (1.0 - keep) * (x.h + p.b_h)", "chunks of T at once"]),
         (gru, ["not affine in (h): R h inside sigmoid", "not diagonal: R mixes the h", "h stays in [-1, 1]"]),
-        (slstm, ["bounded: not proved", "R of a head is 64 KiB in 32 bits, one program takes less than 96"]),
+        (slstm, ["bounded: not proved", "R of a head is 16 KiB in 32 bits, one program takes less than 64"]),
     ],
     ids=lambda v: getattr(v, "name", ""),
 )
 def test_describe(rec, parts):
-    text = describe(rec, head_width=64 if rec.recurrent else None, used=["A at 1:1"], measured=["forward 1 us"])
+    text = describe(rec, head_width=32 if rec.recurrent else None, used=["A at 1:1"], measured=["forward 1 us"])
     for part in (*parts, *rec.source.splitlines(), "A at 1:1", "forward 1 us", "predicted, H100, 16 rows x 256 steps"):
         assert part in text
 
 
 def test_describe_says_when_a_matrix_is_split():
     assert "units are spread over programs" in describe(slstm, head_width=256)
-    assert CROWDED // 1024 == 96
+    assert CROWDED // 1024 == 64
 
 
 def test_source_without_docstring_however_it_is_written(tmp_path):

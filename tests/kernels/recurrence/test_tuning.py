@@ -195,7 +195,7 @@ def test_candidates(ops, monkeypatch, cell, shape, direction):
     assert others and all(a != b for a, b in itertools.combinations(plans, 2))
     for choice in others:
         assert tiles.fits(op.cell, x, weight, choice)
-        assert choice_of(tiles.schedule_of(op.cell, weight), values_of(choice)) == choice
+        assert choice_of(tiles.schedule_of(op.cell, weight, x.shape[0]), values_of(choice)) == choice
         if isinstance(choice, Split):
             held = tiles.split_bytes(op.cell, weight, choice)
             kept = held <= choice.resident
