@@ -21,12 +21,8 @@ F64 = torch.float64
 STEPS = 9
 SINGLE = [pytest.param(p, id=p) for p in PATTERNS if p != "AXMS"]
 # Tokens and carets beside those in the quick tier, other parts and the stack of four in the long one.
-QUICK = ("L two layers", "C", "M^", "S^", "X^")
-MORE = [
-    pytest.param(p, id=p, marks=[] if p in QUICK else [pytest.mark.long])
-    for p in PARTS
-    if p not in ("C identity", "Ag")
-]
+QUICK = ("L two layers", "C", "Ag", "M^", "S^", "X^")
+MORE = [pytest.param(p, id=p, marks=[] if p in QUICK else [pytest.mark.long]) for p in PARTS if p != "C identity"]
 EVERY = [*SINGLE, *MORE, pytest.param("AXMS", marks=pytest.mark.long)]
 
 
