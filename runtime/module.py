@@ -144,10 +144,10 @@ class CompiledStack(nn.Module):
         y, after = self.run(x, self.leaves(x, state), mask, routes)
         return y, self.layout.pack(after, x.shape[0])
 
-    def leaves(self, x: Tensor, state: TensorDict | None) -> Leaves:
-        """The leaves of a state that goes with ``x``, or fresh ones for None and an empty TensorDict."""
+    def leaves(self, x: Tensor, state: TensorDict | None) -> Leaves | None:
+        """The leaves of a state that goes with ``x``; none for None and an empty TensorDict, which mean a fresh one."""
         if state is None or (isinstance(state, TensorDict) and state.is_empty()):
-            return self.fresh(x.shape[0], x.device, x.dtype)
+            return None
         return self.layout.unpack(state, x.shape[0], x.device, x.dtype)
 
     def fresh(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> Leaves:
@@ -172,13 +172,24 @@ class CompiledStack(nn.Module):
         return self(x, state, resets=resets, route_ids=route_ids)
 
     def run(
-        self, x: Tensor, leaves: Leaves, mask: Tensor | None, routes: Tensor | None = None, *, record: bool = True
+        self,
+        x: Tensor,
+        leaves: Leaves | None,
+        mask: Tensor | None,
+        routes: Tensor | None = None,
+        *,
+        record: bool = True,
     ) -> tuple[Tensor, Leaves]:
-        """The contract on flat, checked operands: what :meth:`forward` does between its conversions."""
+        """The contract on flat, checked operands: what :meth:`forward` does between its conversions. No leaves: a
+        fresh state, which a recording makes by itself unless rows start with masks of their own."""
+        if leaves is None and "episode" in self.layout.kinds:
+            leaves = self.fresh(x.shape[0], x.device, x.dtype)
         if record and self.record and self.capturable and self.backend in RECORDED and enabled(x):
             recording = self._recorder.find(self, x, leaves, mask, routes)
             if recording is not None:
                 return recording(self._recorder.params, x, leaves, mask, routes)
+        if leaves is None:
+            leaves = self.fresh(x.shape[0], x.device, x.dtype)
         if mask is not None and x.device.type == "cpu" and not torch.compiler.is_compiling() and not mask.any():
             mask = None  # an all-false mask costs nothing; on a GPU looking at it would make the host wait
         rest = (routes,) if self.adapter else ()  # generated code takes routes only if it has adapters

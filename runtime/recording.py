@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch._utils import _unflatten_dense_tensors as unflatten
 from torch.autograd.function import once_differentiable
 
 from ..kernels import lanes
@@ -65,13 +66,14 @@ class Recorder:
         return buffers
 
     def find(
-        self, stack: CompiledStack, x: Tensor, leaves: Leaves, mask: Tensor | None, routes: Tensor | None
+        self, stack: CompiledStack, x: Tensor, leaves: Leaves | None, mask: Tensor | None, routes: Tensor | None
     ) -> Recording | None:
-        """A recording that this call may use; makes one when the kind of call has come often enough."""
+        """A recording that this call may use; makes one when the kind of call has come often enough. No leaves: a
+        fresh state."""
         buffers = self._look(stack)
-        if any(type(p) is not nn.Parameter for p in self.params):
+        if set(map(type, self.params)) != {nn.Parameter}:
             return None  # sharded or wrapped parameters have no memory of their own to record
-        key = (*_kind_of_call(x, leaves, mask), routes is None, *stack.modes())
+        key = (*_kind_of_call(x, leaves or (), mask), routes is None, *stack.modes())
         found = self._recordings.get(key)
         if found is not None:
             if found.addresses != _addresses((*self.params, *buffers)):
@@ -84,7 +86,8 @@ class Recorder:
         # Its buffers outlive this call, whatever mode the call is in. Leaving inference mode switches gradients on.
         grad = torch.is_grad_enabled()
         with torch.inference_mode(False), torch.set_grad_enabled(grad):
-            self._recordings[key] = made = Recording(stack, x, leaves, mask, routes)
+            start = stack.fresh(x.shape[0], x.device, x.dtype) if leaves is None else leaves
+            self._recordings[key] = made = Recording(stack, x, start, mask, routes)
         return made
 
 
@@ -97,15 +100,15 @@ def _kind_of_call(x: Tensor, leaves: Leaves, mask: Tensor | None) -> tuple[Hasha
         torch.is_grad_enabled(),
         torch.is_inference_mode_enabled(),
         x.requires_grad,
-        tuple(leaf.requires_grad for leaf in leaves),
+        tuple(i for i, leaf in enumerate(leaves) if leaf.requires_grad),
         torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda"),
         torch.backends.cuda.matmul.allow_tf32,
         torch.are_deterministic_algorithms_enabled(),
     )
 
 
-def _addresses(tensors: Sequence[Tensor]) -> list[tuple[int, bool]]:
-    return [(t.data_ptr(), t.requires_grad) for t in tensors]
+def _addresses(tensors: Sequence[Tensor]) -> tuple[list[int], list[bool]]:
+    return list(map(Tensor.data_ptr, tensors)), [t.requires_grad for t in tensors]
 
 
 class _Ticket:
@@ -128,6 +131,7 @@ class Recording:
         self.mask = None if mask is None else mask.clone()
         self.routes = None if routes is None else routes.clone()
         self.leaves = tuple(leaf.detach().clone().requires_grad_(leaf.requires_grad) for leaf in leaves)
+        self._starts = stack.layout.starts
         named = {n: p for n, p in stack.named_parameters() if p.requires_grad}
         # Aliases of the same memory: an earlier backward may have tied the parameters themselves to another stream.
         self.params = {n: p.detach().requires_grad_() for n, p in named.items()}
@@ -160,15 +164,16 @@ class Recording:
         with torch.cuda.graph(self.forward):
             outs = run()
         self.grads_out = [torch.zeros_like(outs[i]) for i in self._wanted]
+        self._given = [True] * len(self._wanted)  # which of them the last backward wrote
         if self._wanted:
             with torch.cuda.graph(self.backward, pool=self.forward.pool()):
                 found = self._differentiate(outs, self.grads_out)
                 # All gradients of a dtype in one buffer: handing them out is one copy and not one a parameter.
-                dtypes = dict.fromkeys(g.dtype for g in found if g is not None)
-                self.flat = {
-                    d: torch.cat([g.reshape(-1) for g in found if g is not None and g.dtype == d]) for d in dtypes
-                }
-            self._sizes = [(None if g is None else (g.dtype, g.shape)) for g in found]
+                there = [g for g in found if g is not None and g.numel()]
+                dtypes = dict.fromkeys(g.dtype for g in there)
+                self.flat = {d: torch.cat([g.reshape(-1) for g in there if g.dtype == d]) for d in dtypes}
+            self._shapes = {d: [torch.empty(g.shape, device="meta") for g in there if g.dtype == d] for d in dtypes}
+            self._dtypes = [g.dtype if g is not None and g.numel() else None for g in found]
         self.outs = tuple(o.detach() for o in outs)
 
     def _differentiate(self, outs: Sequence[Tensor], grads: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
@@ -181,7 +186,7 @@ class Recording:
         return ticket is not None and not ticket.done
 
     def __call__(
-        self, params: Sequence[Tensor], x: Tensor, leaves: Leaves, mask: Tensor | None, routes: Tensor | None
+        self, params: Sequence[Tensor], x: Tensor, leaves: Leaves | None, mask: Tensor | None, routes: Tensor | None
     ) -> tuple[Tensor, Leaves]:
         """Replay for the stack whose parameters these are."""
         if not self._wanted:
@@ -189,13 +194,19 @@ class Recording:
             return y, tuple(after)
         # Only what requires grad goes through autograd by name; the rest is copied inside.
         wanted = [p for p in params if p.requires_grad]
-        y, *after = _Replay.apply(self, mask, routes, len(leaves), x, *leaves, *wanted)
+        count = None if leaves is None else len(leaves)
+        y, *after = _Replay.apply(self, mask, routes, count, x, *(leaves or ()), *wanted)
         return y, tuple(after)
 
     @torch.no_grad()
-    def replay(self, x: Tensor, leaves: Leaves, mask: Tensor | None, routes: Tensor | None) -> tuple[Tensor, ...]:
+    def replay(
+        self, x: Tensor, leaves: Leaves | None, mask: Tensor | None, routes: Tensor | None
+    ) -> tuple[Tensor, ...]:
         self.x.copy_(x)
-        copy_all(self.leaves, leaves)
+        if leaves is None:
+            self._begin()
+        else:
+            copy_all(self.leaves, leaves)
         if self.mask is not None and mask is not None:
             self.mask.copy_(mask)
         if self.routes is not None and routes is not None:
@@ -203,27 +214,27 @@ class Recording:
         self.forward.replay()
         return clone_all(self.outs)
 
+    def _begin(self) -> None:
+        """A fresh state, in few launches."""
+        torch._foreach_zero_([leaf for leaf, start in zip(self.leaves, self._starts, strict=True) if not start])
+        for leaf, start in zip(self.leaves, self._starts, strict=True):
+            if start:
+                leaf.fill_(start)
+
     @torch.no_grad()
     def replay_backward(self, grads: Sequence[Tensor | None]) -> list[Tensor | None]:
-        for place, i in enumerate(self._wanted):
-            g = grads[i]
-            if g is None:
-                self.grads_out[place].zero_()
-            else:
-                self.grads_out[place].copy_(g)
+        given = [grads[i] for i in self._wanted]
+        stale = [to for to, g, was in zip(self.grads_out, given, self._given, strict=True) if g is None and was]
+        if stale:
+            torch._foreach_zero_(stale)
+        self._given = [g is not None for g in given]
+        for to, g in zip(self.grads_out, given, strict=True):
+            if g is not None:
+                to.copy_(g)
         self.backward.replay()
-        flat = {dtype: buffer.clone() for dtype, buffer in self.flat.items()}
-        at = dict.fromkeys(flat, 0)
-        found: list[Tensor | None] = []
-        for size in self._sizes:
-            if size is None:
-                found.append(None)
-                continue
-            dtype, shape = size
-            start = at[dtype]
-            at[dtype] = start + shape.numel()
-            found.append(flat[dtype][start : at[dtype]].view(shape))
-        return found
+        # Hundreds of gradients: one call cuts a buffer into all of them.
+        cut = {d: iter(unflatten(buffer.clone(), self._shapes[d])) for d, buffer in self.flat.items()}
+        return [None if dtype is None else next(cut[dtype]) for dtype in self._dtypes]
 
     def issue(self) -> _Ticket:
         ticket = _Ticket()
@@ -232,12 +243,12 @@ class Recording:
 
 
 def copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
-    """Copy many tensors in few launches, grouped by dtype."""
+    """Copy many tensors in few launches, grouped by dtype. Without gradients."""
     groups: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
     for target, source in zip(targets, sources, strict=True):
         pair = groups.setdefault(target.dtype, ([], []))
-        pair[0].append(target.detach())
-        pair[1].append(source.detach())
+        pair[0].append(target)
+        pair[1].append(source)
     for to, of in groups.values():
         torch._foreach_copy_(to, of)
 
@@ -258,15 +269,16 @@ class _Replay(torch.autograd.Function):
         recording: Recording,
         mask: Tensor | None,
         routes: Tensor | None,
-        count: int,
+        count: int | None,
         x: Tensor,
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
-        outs = recording.replay(x, tensors[:count], mask, routes)
+        outs = recording.replay(x, None if count is None else tensors[:count], mask, routes)
         ctx.recording, ctx.ticket = recording, recording.issue()
         ctx.needs = [t.requires_grad for t in (x, *tensors)]
         ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(*(o for i, o in enumerate(outs) if i not in set(recording._wanted)))
+        wanted = set(recording._wanted)
+        ctx.mark_non_differentiable(*(o for i, o in enumerate(outs) if i not in wanted))
         return outs
 
     @staticmethod

@@ -11,32 +11,49 @@ from torch import Tensor, nn
 
 
 class Sites:
-    """The tree as it stood when this was made."""
+    """The tree as it stood when this was made. What is asked at every call is asked of all places by one `map`."""
 
     def __init__(self, root: nn.Module) -> None:
-        self._children: list[tuple[dict[str, Any], str, nn.Module]] = []
-        self._tables: list[tuple[dict[str, Any], int]] = []
-        self._params: list[tuple[dict[str, Any], str]] = []
-        self._buffers: list[tuple[dict[str, Any], str]] = []
+        tables: list[dict[str, Any]] = []
+        self._children = _Places()
+        self._params, self._buffers = _Places(), _Places()
         seen: set[int] = set()
         for module in root.modules():
-            self._children += [(module._modules, name, m) for name, m in module._modules.items() if m is not None]
+            for name, child in module._modules.items():
+                if child is not None:
+                    self._children.add(module._modules, name)
             for table, places in ((module._parameters, self._params), (module._buffers, self._buffers)):
-                self._tables.append((table, len(table)))
+                tables.append(table)
                 for name, tensor in table.items():
                     if tensor is not None and id(tensor) not in seen:
                         seen.add(id(tensor))
-                        places.append((table, name))
+                        places.add(table, name)
+        self._modules = self._children.look()  # held, so that no other module gets the id of one
+        self._ids = list(map(id, self._modules))
+        self._tables, self._counts = tables, list(map(len, tables))
 
     def tensors(self) -> tuple[list[Tensor], list[Tensor]] | None:
         """The parameters and the buffers that now stand there, in the order of `nn.Module.parameters()`; None if the
         tree is another one by now."""
-        if any(table.get(name) is not m for table, name, m in self._children):
+        if list(map(id, self._children.look())) != self._ids or list(map(len, self._tables)) != self._counts:
             return None
-        if any(len(table) != count for table, count in self._tables):
+        params, buffers = self._params.look(), self._buffers.look()
+        if type(None) in set(map(type, (*params, *buffers))):
             return None
-        params = [table.get(name) for table, name in self._params]
-        buffers = [table.get(name) for table, name in self._buffers]
-        if any(t is None for t in params) or any(t is None for t in buffers):
-            return None
-        return params, buffers  # type: ignore[return-value]
+        return params, buffers
+
+
+class _Places:
+    """Entries of tables."""
+
+    def __init__(self) -> None:
+        self._tables: list[dict[str, Any]] = []
+        self._names: list[str] = []
+
+    def add(self, table: dict[str, Any], name: str) -> None:
+        self._tables.append(table)
+        self._names.append(name)
+
+    def look(self) -> list[Any]:
+        """What stands there now; None where nothing does."""
+        return list(map(dict.get, self._tables, self._names))

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ KEYS = {
     "split": Key("lstm", "0123456789ab", "split", "forward", "exact", 16, 256, 1, 512, False),
     "channels": Key("axon", "0123456789ab", "channels", "forward", "exact", 1, 4096, 1, 37, False),
 }
-CHOICES = {"head": Head(8), "split": Split(32, 8, 0, 128, 1), "channels": Channels(32, 64)}
+CHOICES = {"head": Head(8), "split": Split(32, 8, 2, 0, 128, 1), "channels": Channels(32, 64)}
 BUILT_IN = {"head": Head(4), "split": Split(), "channels": Channels(64, 16)}
 
 
@@ -255,5 +256,5 @@ def _other(f: search.Found) -> search.Found:
     elif isinstance(start, Channels):
         choice = Channels(32, 32)
     else:
-        choice = Split(start.units, 8 if start.warps == 4 else 4, start.resident, start.piece, start.stages)
+        choice = replace(start, warps=8 if start.warps == 4 else 4)
     return search.Found(f.key, start, choice, 1.0, 0.5, 1)

@@ -100,7 +100,7 @@ def test_a_table_changes_the_plan(ops, tuned, monkeypatch):
     monkeypatch.setattr(tiles, "processors", lambda device: PROCESSORS)
     for name, shape, choice in (
         ("slstm", {"heads": 4, "width": 64}, Head(2)),
-        ("lstm", {"width": 512}, Split(32, 8, 0, 128, 1)),
+        ("lstm", {"width": 512}, Split(32, 8, 1, 0, 128, 1)),
         ("axon", {}, Channels(32, 64)),
     ):
         op = ops[name]
