@@ -210,7 +210,7 @@ def _flops(nodes: Iterable[Node], graph: Graph) -> int:
 
 _KERNELS: Mapping[str, tuple[str, str]] = {
     "foreign": ("your module", "registered by you: called as it is"),
-    "mlstm": ("torch chunks", "matrix memory: parallel inside chunks"),
+    "mlstm": ("triton chunks", "matrix memory: parallel inside chunks; torch where there is no GPU"),
     "lstm_projected": ("torch loop", "the projection is inside the loop"),
     "xl_attention": ("triton windows", "one window for every mode, blocked over T; torch where there is no GPU"),
 }

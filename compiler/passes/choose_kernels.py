@@ -27,7 +27,7 @@ HAVE_REFERENCE = (
 )
 
 # Triton kernels of their own: used on a GPU by every backend that is not asked for the plain loop.
-HAVE_KERNELS = ("xl_attention",)
+HAVE_KERNELS = ("mlstm", "xl_attention")
 
 
 # What a user chose for the nodes of a core, whatever the backend of the stack: `set_backend`.

@@ -12,10 +12,10 @@ from .support import applied, graph, node
 
 EXPECTED = {
     "reference": {"recurrence": "reference", "mlstm": "reference", "xl_attention": "reference"},
-    "eager": {"recurrence": "torch", "mlstm": "torch", "xl_attention": "auto"},
-    "inductor": {"recurrence": "torch", "mlstm": "torch", "xl_attention": "auto"},
-    "triton": {"recurrence": "auto", "mlstm": "torch", "xl_attention": "auto"},
-    "auto": {"recurrence": "auto", "mlstm": "torch", "xl_attention": "auto"},
+    "eager": {"recurrence": "torch", "mlstm": "auto", "xl_attention": "auto"},
+    "inductor": {"recurrence": "torch", "mlstm": "auto", "xl_attention": "auto"},
+    "triton": {"recurrence": "auto", "mlstm": "auto", "xl_attention": "auto"},
+    "auto": {"recurrence": "auto", "mlstm": "auto", "xl_attention": "auto"},
 }
 
 

@@ -12,7 +12,7 @@ from ..ahead import TARGETS, compile_ahead
 MODULE = """
 from types import SimpleNamespace
 
-from cortexc.kernels.mlstm import backward, forward, fused_step
+from cortexc.kernels.mlstm import adjoints, backward, forward, fused_step
 from cortexc.kernels.mlstm.tiles import step_tile, tiles
 
 HALF = {half}
@@ -47,7 +47,7 @@ KERNELS = {{
     "states": entry(forward.states_kernel, cut.states),
     "outputs": entry(forward.outputs_kernel, cut.outputs),
     "queries": entry(backward.queries_kernel, cut.queries),
-    "adjoints": entry(backward.adjoints_kernel, cut.adjoints),
+    "adjoints": entry(adjoints.adjoints_kernel, cut.adjoints),
     "keys": entry(backward.keys_kernel, cut.keys),
     "step": entry(fused_step.step_kernel, step_tile(128)),
 }}

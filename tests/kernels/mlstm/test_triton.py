@@ -258,7 +258,13 @@ def test_can_be_recorded() -> None:
         outs = mlstm_fused(*leaves)
         return (*outs, *torch.autograd.grad(outs, leaves, seeds))
 
-    expected = run()
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(
+        side
+    ):  # autograd ties leaves to the stream of their first use, which may not be the main one
+        expected = run()
+    torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         found = run()
