@@ -142,7 +142,7 @@ def test_what_goes_with_a_core() -> None:
 @pytest.mark.parametrize(
     ("core", "backend", "message"),
     [
-        ("lstn", "eager", r"core is 'lstn'; expected one of agalite, axon, .*did you mean `lstm`"),
+        ("lstn", "eager", r"core is 'lstn'; expected one of .*, slstm, .*did you mean `lstm`"),
         ("recurrence", "eager", "core is 'recurrence'"),
         ("lstm", "inductor", "backend is 'inductor'; expected one of reference, eager, triton, auto for a core"),
     ],
