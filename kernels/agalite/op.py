@@ -71,6 +71,8 @@ def _opened(tilde_k: Tensor, tilde_v: Tensor, s: Tensor, features: Tensor) -> tu
 
 def _folded(terms: Tensor) -> Tensor:
     """[B, R, …] -> the mean of every term and its mirror, [B, (R + 1) // 2, …]."""
+    if terms.shape[1] <= 2:
+        return terms.mean(1, keepdim=True)
     half = (terms.shape[1] + 1) // 2
     return 0.5 * (terms[:, :half] + terms.flip(1)[:, :half])
 
@@ -86,12 +88,12 @@ def _closed(after: tuple[Tensor, ...], terms: int) -> tuple[Tensor, Tensor, Tens
 def _wave(ticks: Tensor, terms: int, like: Tensor) -> Tensor:
     """cos((tick + 1) ω) of the frequencies that differ, for every head: int64 [...] -> [..., N, (R + 1) // 2].
 
-    ω is π times a fraction of whole numbers, so whole turns are left out: exactly, however long an episode is."""
+    In float64, so that the angle is right however long an episode is."""
     dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-    parts = max(1, terms - 1)
-    turns = [(ticks + 1) * m % (2 * parts) for m in range(parts, parts - terms, -2)]
-    waves = torch.cos(torch.stack(turns, -1).to(dtype) * (math.pi / parts))
-    return waves.unsqueeze(-2).expand(*ticks.shape, like.shape[-3], -1)
+    parts, after = max(1, terms - 1), ticks.double().add_(1.0)
+    waves = [torch.cos(after * (math.pi * m / parts)) for m in range(parts, parts - terms, -2)]
+    found = torch.stack(waves, -1) if len(waves) > 1 else waves[0].unsqueeze(-1)
+    return found.to(dtype).unsqueeze(-2).expand(*ticks.shape, like.shape[-3], -1)
 
 
 def _ticks(tick: Tensor, resets: Tensor | None, steps: int) -> Tensor:

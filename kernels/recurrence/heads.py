@@ -7,6 +7,7 @@ from .cell import Cell, Inputs
 from .tiles import INTERPRETED_CHUNK, Grid, Plan
 
 SHORTEST = 16  # steps of a chunk of time at least
+ELEMENTS = 512  # of a tile that one warp takes: more warps are fewer registers for each, but sums that cross them
 LANES = 1 << 17  # channels times chunks that fill the machine
 
 
@@ -28,12 +29,13 @@ def head_tile(inputs: Inputs, runs: int) -> tuple[Grid, dict[str, object], dict[
     """Grid, constants and options of a kernel whose programs are a head of each of `runs`."""
     heads, width = inputs.x.shape[2], inputs.x.shape[-1]
     features = inputs.beside[0].shape[-1] if inputs.beside and inputs.beside[0].dim() == 5 else 1
-    block = 1 << (width - 1).bit_length()
+    block, across = 1 << (width - 1).bit_length(), 1 << (features - 1).bit_length()
     constants: dict[str, object] = {
         "H": heads * width,
         "D": width,
         "E": features,
         "BLOCK_D": block,
-        "BLOCK_E": 1 << (features - 1).bit_length(),
+        "BLOCK_E": across,
     }
-    return (runs, heads), constants, {"num_warps": max(1, min(16, block // 64))}
+    tile = block * across
+    return (runs, heads), constants, {"num_warps": max(1, min(16, tile // ELEMENTS))}

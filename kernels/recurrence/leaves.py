@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..precision import cast
 from .cell import Cell, Inputs
 
 Tensors = tuple[Tensor, ...]
@@ -20,15 +21,15 @@ Values = Sequence[Tensor | float]  # a number stands for a tensor of it
 
 def inputs_of(cell: Cell, inputs: Inputs, dtype: torch.dtype) -> Tensors:
     """Every input, in the order of the cell."""
-    x = inputs.x if inputs.x.dtype == dtype else inputs.x.to(dtype)
+    x = cast(inputs.x, dtype)
     if not cell.headed:
         return x.unbind(-2)
     kinds = {"d": x.unsqueeze(-2).unbind(-3) if "d" in cell.input_axes else ()}
     rest = iter(inputs.beside)
     if "e" in cell.input_axes:
-        kinds["e"] = next(rest).to(dtype).unsqueeze(-1).unbind(-3)
+        kinds["e"] = cast(next(rest), dtype).unsqueeze(-1).unbind(-3)
     if "" in cell.input_axes:
-        kinds[""] = next(rest).to(dtype)[..., None, None].unbind(-3)
+        kinds[""] = cast(next(rest), dtype)[..., None, None].unbind(-3)
     streams = {axes: iter(values) for axes, values in kinds.items()}
     return tuple(next(streams[axes]) for axes in cell.input_axes)
 

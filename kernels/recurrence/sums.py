@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from ._triton import INTERPRETED, tl, triton
+from ._triton import AVAILABLE, INTERPRETED, tl, triton
+
+# Channels of a head up to which several sums are taken in one reduction: those of one warp. Between warps a tuple is
+# exchanged more slowly than its parts, as measured on an H100; and the interpreter reduces one number by number.
+_ONE_WARP = 0 if INTERPRETED else 64
+TOGETHER = tl.constexpr(_ONE_WARP) if AVAILABLE else _ONE_WARP
 
 
 @triton.jit
@@ -17,39 +22,34 @@ def over_features(a: tl.tensor, real: tl.tensor) -> tl.tensor:
     return tl.sum(tl.where(real, a, 0.0), 0, keep_dims=True)
 
 
-if INTERPRETED:  # which reduces a tuple number by number, in Python
+@triton.jit
+def _add_2(a: tl.tensor, b: tl.tensor, c: tl.tensor, d: tl.tensor) -> tuple[tl.tensor, ...]:
+    return a + c, b + d
 
-    @triton.jit
-    def over_lanes_2(a: tl.tensor, b: tl.tensor, real: tl.tensor) -> tuple[tl.tensor, ...]:
-        """`over_lanes` of two tiles at once"""
+
+@triton.jit
+def _add_3(
+    a: tl.tensor, b: tl.tensor, c: tl.tensor, d: tl.tensor, e: tl.tensor, f: tl.tensor
+) -> tuple[tl.tensor, ...]:
+    return a + d, b + e, c + f
+
+
+@triton.jit
+def over_lanes_2(a: tl.tensor, b: tl.tensor, real: tl.tensor) -> tuple[tl.tensor, ...]:
+    """`over_lanes` of two tiles at once"""
+    if real.shape[1] > TOGETHER:
         return over_lanes(a, real), over_lanes(b, real)
-
-    @triton.jit
-    def over_lanes_3(a: tl.tensor, b: tl.tensor, c: tl.tensor, real: tl.tensor) -> tuple[tl.tensor, ...]:
-        """`over_lanes` of three tiles at once"""
-        return over_lanes(a, real), over_lanes(b, real), over_lanes(c, real)
-
-else:
-
-    @triton.jit
-    def _add_2(a: tl.tensor, b: tl.tensor, c: tl.tensor, d: tl.tensor) -> tuple[tl.tensor, ...]:
-        return a + c, b + d
-
-    @triton.jit
-    def _add_3(
-        a: tl.tensor, b: tl.tensor, c: tl.tensor, d: tl.tensor, e: tl.tensor, f: tl.tensor
-    ) -> tuple[tl.tensor, ...]:
-        return a + d, b + e, c + f
-
-    @triton.jit
-    def over_lanes_2(a: tl.tensor, b: tl.tensor, real: tl.tensor) -> tuple[tl.tensor, ...]:
-        """`over_lanes` of two tiles at once"""
+    else:
         given = tl.where(real, a, 0.0), tl.where(real, b, 0.0)
         return tl.reduce(given, 1, _add_2, keep_dims=True)
 
-    @triton.jit
-    def over_lanes_3(a: tl.tensor, b: tl.tensor, c: tl.tensor, real: tl.tensor) -> tuple[tl.tensor, ...]:
-        """`over_lanes` of three tiles at once"""
+
+@triton.jit
+def over_lanes_3(a: tl.tensor, b: tl.tensor, c: tl.tensor, real: tl.tensor) -> tuple[tl.tensor, ...]:
+    """`over_lanes` of three tiles at once"""
+    if real.shape[1] > TOGETHER:
+        return over_lanes(a, real), over_lanes(b, real), over_lanes(c, real)
+    else:
         given = tl.where(real, a, 0.0), tl.where(real, b, 0.0), tl.where(real, c, 0.0)
         return tl.reduce(given, 1, _add_3, keep_dims=True)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from .compiler.library.recurrences.register import register_recurrence
 from .compiler.recurrence import (
+    Outputs,
     Recurrence,
     State,
     Symbols,
@@ -33,10 +34,12 @@ from .compiler.recurrence import (
     sin,
     sqrt,
     tanh,
+    total,
     where,
 )
 
 __all__ = [
+    "Outputs",
     "Recurrence",
     "State",
     "Symbols",
@@ -57,5 +60,6 @@ __all__ = [
     "sin",
     "sqrt",
     "tanh",
+    "total",
     "where",
 ]
