@@ -3,6 +3,7 @@ R7, W4."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 
 import pytest
@@ -37,9 +38,10 @@ def no_interpreter(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def few_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_graphs() -> Iterator[None]:
     """torch.compile takes lengths as symbols from the first call on: a graph less to wait for."""
-    monkeypatch.setattr(torch._dynamo.config, "assume_static_by_default", False)
+    with torch._dynamo.config.patch(assume_static_by_default=False):
+        yield
 
 
 @pytest.mark.usefixtures("no_interpreter", "few_graphs")
