@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,8 @@ from .state import Leaves
 
 if TYPE_CHECKING:
     from .module import CompiledStack
+
+R = TypeVar("R")
 
 AFTER = 3  # a kind of call is recorded when it comes this often
 KEPT = 8  # recordings of one stack; each holds the memory of one forward
@@ -150,31 +152,33 @@ class Recording:
 
     def _capture(self, run: Callable[[], tuple[Tensor, ...]]) -> None:
         self.inputs = [t for t in (self.x, *self.leaves, *self.params.values()) if t.requires_grad] if self.grad else []
-        side = torch.cuda.Stream(self.x.device)
-        side.wait_stream(torch.cuda.current_stream(self.x.device))
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UP):
-                outs = run()
-                self._wanted = [i for i, o in enumerate(outs) if o.requires_grad]
-                if self._wanted:
-                    self._differentiate(outs, [torch.zeros_like(outs[i]) for i in self._wanted])
-                del outs
-        torch.cuda.current_stream(self.x.device).wait_stream(side)
-        self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.forward):
-            outs = run()
-        self.grads_out = [torch.zeros_like(outs[i]) for i in self._wanted]
+        warm_up(self.x.device, lambda: self._try(run))
+
+        def forward() -> tuple[Tensor, ...]:
+            self._live = run()
+            return tuple(o.detach() for o in self._live)
+
+        def backward() -> dict[torch.dtype, Tensor]:
+            found = self._differentiate(self._live, self.grads_out)
+            # All gradients of a dtype in one buffer: handing them out is one copy and not one a parameter.
+            there = [g for g in found if g is not None and g.numel()]
+            self._dtypes = [g.dtype if g is not None and g.numel() else None for g in found]
+            self._shapes = {d: [like(g) for g in there if g.dtype == d] for d in dict.fromkeys(g.dtype for g in there)}
+            return {d: torch.cat([g.reshape(-1) for g in there if g.dtype == d]) for d in self._shapes}
+
+        self.outs, self.forward = captured(forward)
+        self.grads_out = [torch.zeros_like(self.outs[i]) for i in self._wanted]
         self._given = [True] * len(self._wanted)  # which of them the last backward wrote
         if self._wanted:
-            with torch.cuda.graph(self.backward, pool=self.forward.pool()):
-                found = self._differentiate(outs, self.grads_out)
-                # All gradients of a dtype in one buffer: handing them out is one copy and not one a parameter.
-                there = [g for g in found if g is not None and g.numel()]
-                dtypes = dict.fromkeys(g.dtype for g in there)
-                self.flat = {d: torch.cat([g.reshape(-1) for g in there if g.dtype == d]) for d in dtypes}
-            self._shapes = {d: [torch.empty(g.shape, device="meta") for g in there if g.dtype == d] for d in dtypes}
-            self._dtypes = [g.dtype if g is not None and g.numel() else None for g in found]
-        self.outs = tuple(o.detach() for o in outs)
+            self.flat, self.backward = captured(backward, self.forward.pool())
+        del self._live
+
+    def _try(self, run: Callable[[], tuple[Tensor, ...]]) -> None:
+        """Once without recording; finds out which results have gradients."""
+        outs = run()
+        self._wanted = [i for i, o in enumerate(outs) if o.requires_grad]
+        if self._wanted:
+            self._differentiate(outs, [torch.zeros_like(outs[i]) for i in self._wanted])
 
     def _differentiate(self, outs: Sequence[Tensor], grads: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
         wanted = [outs[i] for i in self._wanted]
@@ -240,6 +244,29 @@ class Recording:
         ticket = _Ticket()
         self._ticket = weakref.ref(ticket)
         return ticket
+
+
+def warm_up(device: torch.device, run: Callable[[], object]) -> None:
+    """Runs on a side stream, as a capture wants it."""
+    side = torch.cuda.Stream(device)
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        for _ in range(WARM_UP):
+            run()
+    torch.cuda.current_stream(device).wait_stream(side)
+
+
+def captured(work: Callable[[], R], pool: Any = None) -> tuple[R, torch.cuda.CUDAGraph]:
+    """What ``work`` returned, and the graph whose replay computes it again, in the same places."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool):
+        found = work()
+    return found, graph
+
+
+def like(tensor: Tensor) -> Tensor:
+    """Its shape, without memory."""
+    return torch.empty(tensor.shape, device="meta")
 
 
 def copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..pointwise.region import runs_on_triton
+from ..pointwise.region import loops_on_triton
 from ..recurrence._triton import INTERPRETED
 
 CHUNK = 64  # steps at most
@@ -30,7 +30,7 @@ class Tiles:
 
 def runs_fused(q: Tensor, k: Tensor, v: Tensor) -> bool:
     """Whether the kernels run for these operands."""
-    return runs_on_triton(q) and runs_on_triton(k) and runs_on_triton(v)
+    return loops_on_triton(q) and loops_on_triton(k) and loops_on_triton(v)
 
 
 def power(n: int) -> int:

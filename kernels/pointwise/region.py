@@ -17,6 +17,8 @@ from torch.autograd.function import once_differentiable
 
 from ..recurrence._triton import AVAILABLE, INTERPRETED, disabled
 
+LOOPS_INTERPRETED = False  # whether the interpreter runs kernels that loop
+
 BLOCK_ROWS = 16
 ELEMENTS = 4096  # of one tile
 
@@ -50,6 +52,12 @@ def runs_on_triton(x: Tensor) -> bool:
     if not (x.is_cuda or INTERPRETED) or not AVAILABLE or x.numel() == 0:
         return False
     return x.dtype in (torch.float32, torch.bfloat16, torch.float16) and not disabled()
+
+
+def loops_on_triton(x: Tensor) -> bool:
+    """The same for kernels that loop over chunks or keys: the interpreter, which takes seconds for one of them, runs
+    them only where it is asked to."""
+    return runs_on_triton(x) and (x.is_cuda or LOOPS_INTERPRETED)
 
 
 class _Fused(torch.autograd.Function):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..pointwise.region import runs_on_triton
+from ..pointwise.region import loops_on_triton
 from ..segments import segment_starts
 from .window import context, memory_after
 
@@ -78,7 +78,7 @@ def xl_context(x: Tensor, mem: Tensor, segments: Tensor | None = None) -> Tensor
 
 
 def _moves_on_triton(x: Tensor, mem: Tensor) -> bool:
-    return not torch.compiler.is_compiling() and runs_on_triton(x) and runs_on_triton(mem)
+    return not torch.compiler.is_compiling() and loops_on_triton(x) and loops_on_triton(mem)
 
 
 def by_distance(queries: Tensor, rel: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..fence import Fence
 from ..opaque import opaque
-from ..pointwise.region import runs_on_triton
+from ..pointwise.region import loops_on_triton
 from ..precision import accumulate_dtype
 from ..segments import finite_rows, segment_starts, tainted
 from .fused import fused_attention
@@ -52,7 +52,7 @@ def xl_attention(
     """
     slots, steps, dtype = rel.shape[-3] - 1, q.shape[1], q.dtype
     k, v, rel = (x.to(dtype) for x in (k, v, rel))
-    if runs_on_triton(q) and q.shape[-1] <= WIDEST:
+    if loops_on_triton(q) and q.shape[-1] <= WIDEST:
         return fused_attention(q, k, v, rel, u, v_bias, fill, segments, drop)
     u, v_bias = u.to(dtype), v_bias.to(dtype)
     bad = fence = None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..overwrite import CACHE, may_overwrite
-from ..pointwise.region import runs_on_triton
+from ..pointwise.region import loops_on_triton
 from ..precision import accumulate_dtype, cast
 from ..segments import reset_state
 from .memory import xl_memory
@@ -93,7 +93,7 @@ def xl_step(
 def _runs_fused(q: Tensor, mem: Tensor, *rest: Tensor | None) -> bool:
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (q, mem, *rest)):
         return False
-    return not torch.compiler.is_compiling() and runs_on_triton(q) and takes(q, mem)
+    return not torch.compiler.is_compiling() and loops_on_triton(q) and takes(q, mem)
 
 
 def _fused_step(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import cortexc
-from cortexc.runtime import CompiledStack
+from cortexc.runtime import CompiledStack, module, recording
 from cortexc.runtime.recording import AFTER, KEPT, Recording, clone_all, copy_all, enabled
 
 from .contract import PATTERNS, ROWS, WIDTH, carried, inputs, leaves, make, mask
@@ -39,7 +43,7 @@ def replays(monkeypatch: pytest.MonkeyPatch) -> Count:
 def test_off_on_a_cpu(replays: Count) -> None:
     x = torch.zeros(1, 2, WIDTH)
     assert not enabled(x)
-    stack = cortexc.compile("A", d_hidden=WIDTH, backend="auto", dtype=F32, device="cpu")
+    stack = cortexc.compile("A", d_hidden=WIDTH, backend="auto", dtype=F32)
     for _ in range(AFTER + 2):
         stack(x)
     assert replays == [] and stack._recorder._recordings == {}
@@ -54,6 +58,78 @@ def test_copies_group_by_dtype_and_keep_values() -> None:
     assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(targets, tensors, strict=True))
     with pytest.raises(ValueError, match="zip"):
         copy_all(targets[:2], tensors)
+
+
+class Again:
+    """Stands for a graph: computes the work once more, into the places of its first results."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.work, self.grad, self.found = work, torch.is_grad_enabled(), work()
+
+    def pool(self) -> None:
+        return None
+
+    def replay(self) -> None:
+        with torch.set_grad_enabled(self.grad):
+            new = self.work()
+        places = self.found.keys() if isinstance(new, dict) else range(len(new))
+        for place in places:
+            self.found[place].detach().copy_(new[place].detach())
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recording on a CPU: all of it but the graphs."""
+
+    def captured(work: Callable[[], Any], pool: Any = None) -> tuple[Any, Again]:
+        graph = Again(work)
+        return graph.found, graph
+
+    monkeypatch.setattr(module, "enabled", lambda x: os.environ.get("CORTEXC_RECORD") != "0")
+    monkeypatch.setattr(module, "RECORDED", ("eager",))
+    monkeypatch.setattr(recording, "warm_up", lambda device, run: run())
+    monkeypatch.setattr(recording, "captured", captured)
+    monkeypatch.setattr(recording, "lanes", lambda device: nullcontext())
+
+
+@pytest.mark.parametrize("pattern", ["A", PATTERNS["AXMS"], "Ag"])
+def test_bookkeeping(pattern: str, pretended: None, replays: Count, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operands in, results out, gradients to their places, fresh and carried states: the same numbers as unrecorded."""
+    found = chunks(make(pattern, "eager", F32))
+    assert replays == [STEPS] * 4
+    plain(monkeypatch)
+    same(found, chunks(make(pattern, "eager", F32)))
+
+
+def test_fresh_states_follow_carried_ones(pretended: None, replays: Count) -> None:
+    """A call without a state begins at the beginning, whatever the call before left; also where leaves start at 1."""
+    stack = make("Ag", "eager", F32)
+    x = inputs(STEPS, F32)
+    first, state = stack(x)
+    for _ in range(AFTER + 1):
+        stack(x, state)
+        assert torch.equal(stack(x)[0], first)
+    assert len(replays) > AFTER
+
+
+def test_a_loss_may_leave_outputs_out(pretended: None, replays: Count, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gradient that one backward brought does not return in the next, where that output was not used."""
+
+    def gradients() -> list[Tensor]:
+        stack, found = make(PATTERNS["A"], "eager", F32), []
+        x = inputs(STEPS, F32)
+        for i in range(AFTER + 3):
+            y, state = stack(x)
+            loss = y.square().sum()
+            if i % 2 == 0:
+                loss = loss + sum(v.square().sum() for v in carried(state).values())
+            found += torch.autograd.grad(loss, list(stack.parameters()), allow_unused=True)
+        return [g for g in found if g is not None]
+
+    found = gradients()
+    assert len(replays) == 4
+    plain(monkeypatch)
+    assert all(torch.equal(a, b) for a, b in zip(found, gradients(), strict=True))
 
 
 # -- on a GPU --------------------------------------------------------------------------------------------------------
