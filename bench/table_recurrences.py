@@ -11,6 +11,7 @@ def recurrences(document: dict[str, Any]) -> str:
     """One result file as Markdown."""
     about, rows = document["about"], document["rows"]
     commit = (about["commit"] or "unknown")[:12]
+    commit += f" with {about['changes']}" if about.get("changes") else ""
     lines = [
         "## Single recurrences",
         "",
@@ -20,23 +21,23 @@ def recurrences(document: dict[str, Any]) -> str:
         "graph's forward also keeps what a backward reads.",
         "",
     ]
-    timed = [r for r in rows if "time" in r]
-    lines += _table(
-        ("", "shape", "dtype", "resets", "forward", "µs a step", "forward+backward", "of the byte bound"),
-        [
-            (
-                r["time"],
-                r["shape"],
-                r["dtype"],
-                "2 %" if r.get("resets") else "–",
-                _both(r, "forward"),
-                _number(r.get("us_a_step")),
-                _both(r, "both"),
-                _share(r),
-            )
-            for r in timed
-        ],
-    )
+    if timed := [r for r in rows if "time" in r]:
+        lines += _table(
+            ("", "shape", "dtype", "resets", "forward", "µs a step", "forward+backward", "of the byte bound"),
+            [
+                (
+                    r["time"],
+                    r["shape"],
+                    r["dtype"],
+                    "2 %" if r.get("resets") else "–",
+                    _both(r, "forward"),
+                    _number(r.get("us_a_step")),
+                    _both(r, "both"),
+                    _share(r),
+                )
+                for r in timed
+            ],
+        )
     if peers := [r for r in rows if "peer" in r]:
         lines += [
             "",
