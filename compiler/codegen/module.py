@@ -38,9 +38,7 @@ def emit_program(header: str, programs: dict[str, Program]) -> str:
 def used_recurrences(programs: dict[str, Program]) -> list[str]:
     """The names of the recurrences that the programs run, in the order of first use."""
     return list(
-        dict.fromkeys(
-            name for p in programs.values() for n in _nodes(p) if (name := equations_of(n.op, dict(n.attrs)))
-        )
+        dict.fromkeys(name for p in programs.values() for n in _nodes(p) if (name := equations_of(n.op, dict(n.attrs))))
     )
 
 

@@ -28,9 +28,7 @@ def _add_2(a: tl.tensor, b: tl.tensor, c: tl.tensor, d: tl.tensor) -> tuple[tl.t
 
 
 @triton.jit
-def _add_3(
-    a: tl.tensor, b: tl.tensor, c: tl.tensor, d: tl.tensor, e: tl.tensor, f: tl.tensor
-) -> tuple[tl.tensor, ...]:
+def _add_3(a: tl.tensor, b: tl.tensor, c: tl.tensor, d: tl.tensor, e: tl.tensor, f: tl.tensor) -> tuple[tl.tensor, ...]:
     return a + d, b + e, c + f
 
 
