@@ -79,7 +79,8 @@ class Again:
 
 @pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recording on a CPU: all of it but the graphs."""
+    """Recording on a CPU: all of it but the graphs and the kernels."""
+    monkeypatch.setenv("CORTEXC_DISABLE_TRITON", "1")
 
     def captured(work: Callable[[], Any], pool: Any = None) -> tuple[Any, Again]:
         graph = Again(work)
