@@ -73,7 +73,7 @@ class Recorder:
         """A recording that this call may use; makes one when the kind of call has come often enough. No leaves: a
         fresh state."""
         buffers = self._look(stack)
-        if set(map(type, self.params)) != {nn.Parameter}:
+        if set(map(type, self.params)) - {nn.Parameter}:
             return None  # sharded or wrapped parameters have no memory of their own to record
         key = (*_kind_of_call(x, leaves or (), mask), routes is None, *stack.modes())
         found = self._recordings.get(key)
@@ -220,7 +220,9 @@ class Recording:
 
     def _begin(self) -> None:
         """A fresh state, in few launches."""
-        torch._foreach_zero_([leaf for leaf, start in zip(self.leaves, self._starts, strict=True) if not start])
+        zeros = [leaf for leaf, start in zip(self.leaves, self._starts, strict=True) if not start]
+        if zeros:
+            torch._foreach_zero_(zeros)
         for leaf, start in zip(self.leaves, self._starts, strict=True):
             if start:
                 leaf.fill_(start)

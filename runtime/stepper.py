@@ -80,7 +80,7 @@ class Stepper:
         with torch.inference_mode(), overwriting(self._leaves):
             y, after = self.stack.run(self._x, self._leaves, mask, self._routes, record=False)
             changed = [(leaf, value) for leaf, value in zip(self._leaves, after, strict=True) if value is not leaf]
-            copy_all(*zip(*changed, strict=True))
+            copy_all([leaf for leaf, _ in changed], [value for _, value in changed])
         self._y = y.clone()  # which autograd may read
 
     @torch.no_grad()

@@ -187,3 +187,11 @@ def test_autograd_may_read_the_output() -> None:
     stepper, head = make("A", "eager", F64).stepper(ROWS), torch.nn.Linear(WIDTH, 1, device=DEVICE, dtype=F64)
     head(stepper(inputs(1, F64)[:, 0])).sum().backward()
     assert head.weight.grad is not None
+
+
+def test_a_state_that_nothing_changes() -> None:
+    """The identity hands its empty window on as it came: there is nothing to copy back."""
+    stack, x = make("C(kernel_size=0)", "eager", F64), inputs(2, F64)
+    stepper = stack.stepper(ROWS)
+    for t in range(2):
+        assert_close(stepper(x[:, t]), stack.step(x[:, t])[0])
