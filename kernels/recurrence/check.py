@@ -48,7 +48,7 @@ def _check_beside(cell: Cell, inputs: Inputs) -> int:
     features = 1
     for axes, t in zip(kinds, inputs.beside, strict=True):
         count = cell.input_axes.count(axes)
-        what, shape = ("features", (*lead, count)) if axes else ("data", (*lead, count))
+        what, shape = "features" if axes else "data", (*lead, count)
         if t.dim() != (5 if axes else 4) or tuple(t.shape[:4]) != shape:
             tail = ", E]" if axes else "]"
             text = ", ".join(map(str, shape))
