@@ -90,7 +90,7 @@ def _xl_attention_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> D
 
 
 def _xl_step(types: Types, attrs: Attrs) -> tuple[Type, ...]:
-    """x, q, mem, fill, wk, bk, wv, bv, rel, u, v_bias, resets, dropout factors if any -> out"""
+    """x, q, mem, fill, wk, bk, wv, bv, wr, positions, u, v_bias, resets, dropout factors if any -> out"""
     q = types[1]
     assert q is not None
     return (q,)
@@ -100,7 +100,7 @@ def _xl_step_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim:
     mem = types[2]
     assert mem is not None
     heads, window, width = int(outs[0].shape[-2]), int(mem.shape[1]) + 1, mem.width
-    return numel(outs[0].lead) * (4 * width * width + 4 * heads * window * width)
+    return numel(outs[0].lead) * (6 * width * width + 6 * heads * window * width)
 
 
 def _xl_memory(types: Types, attrs: Attrs) -> tuple[Type, ...]:

@@ -44,7 +44,8 @@ def xl_step(
     bk: Tensor | None,
     wv: Tensor,
     bv: Tensor | None,
-    rel: Tensor,
+    wr: Tensor,
+    positions: Tensor,
     u: Tensor,
     v_bias: Tensor,
     resets: Tensor | None = None,
@@ -55,39 +56,60 @@ def xl_step(
         (q + u) . (W_k m_j + b_k) = (W_k^T (q + u)) . m_j + (q + u) . b_k
         sum_j a_j (W_v m_j + b_v) = W_v (sum_j a_j m_j) + b_v
 
-    x: [B, H], the input of this step; q: [B, N, D]; mem: [B, M, H]; fill: int64 [B]; wk, wv: [N*D, H]; bk, bv: [N*D] or
-    None; rel: [M+1, N, D]; u, v_bias: [N, D]; resets: bool [B] or None; drop: what dropout multiplies the weights a
-    by, [B, N, M+1], or None. wk, wv and rel have one more axis in front where each row has its own (1 for wk and wv:
-    all alike). Returns [B, N, D]: 2BNH(M + D) multiply-adds in place of the 2BMH ND of projecting M rows.
+    x: [B, H], the input of this step; q: [B, N, D]; mem: [B, M, H]; fill: int64 [B]; wk, wv, wr: [N*D, H]; bk, bv:
+    [N*D] or None; positions: [M+1, H], R(d) of every distance d; u, v_bias: [N, D]; resets: bool [B] or None; drop:
+    what dropout multiplies the weights a by, [B, N, M+1], or None. wk, wv and wr have one more axis in front where each
+    row has its own (1: all alike). Returns [B, N, D]: 2BNH(M + D) multiply-adds in place of the 2BMH ND of projecting M
+    rows.
     """
-    if drop is None and _runs_fused(q, mem, x, wk, bk, wv, bv, rel, u, v_bias):
-        return _fused_step(x, q, mem, fill, wk, wv, bv, rel, u, v_bias, resets)
+    if drop is None and _runs_fused(q, mem, x, wk, bk, wv, bv, wr, u, v_bias):
+        return _fused_step(x, q, mem, fill, wk, wv, bv, wr, positions, u, v_bias, resets)
     dtype, (heads, width), slots = q.dtype, q.shape[1:], mem.shape[1]
-    rel, u, v_bias, wk, wv = (cast(t, dtype) for t in (rel, u, v_bias, wk, wv))
+    positions, u, v_bias, wk, wv, wr = (cast(t, dtype) for t in (positions, u, v_bias, wk, wv, wr))
     wk, wv = wk.unflatten(-2, (heads, width)), wv.unflatten(-2, (heads, width))
     if resets is not None:
         mem, fill = reset_state(mem, resets), torch.where(resets, 0, fill)
     mem, own = cast(mem, dtype), cast(x[:, None], dtype)  # joined they would be a copy of the memory
-    content, position = (q + u) * width**-0.5, (q + v_bias) * width**-0.5
+    content, position = q + u, q + v_bias
     probe = _by_head(content, wk)  # [B, N, H]
-    scores = torch.cat([probe @ mem.transpose(1, 2), probe @ own.transpose(1, 2)], -1)  # [B, N, M+1]
-    scores = scores + _by_head(position, rel.movedim(-3, -1)).flip(-1)
-    if bk is not None:
-        # The same for every key, so softmax drops it: kept because the scores are then those of the sequence form.
+    scores = torch.cat([torch.bmm(probe, mem.transpose(1, 2)), torch.bmm(probe, own.transpose(1, 2))], -1)
+    scores = scores + _by_distance(position, wr, positions)  # [B, N, M+1]
+    if bk is not None and torch.is_grad_enabled():
+        # The same for every key, so softmax drops it: kept where its gradient, a zero, may be asked for.
         scores = scores + (content * bk.to(dtype).view(heads, width)).sum(-1, keepdim=True)
+    scores = scores * width**-0.5
     if slots:
-        empty = torch.arange(slots + 1, device=x.device) < slots - fill[:, None]
-        scores = scores.masked_fill(empty[:, None], float("-inf"))
+        distance = torch.arange(slots, -1, -1, device=x.device)
+        scores = scores.masked_fill((distance > fill[:, None])[:, None], float("-inf"))
     weights = torch.softmax(scores, -1, dtype=accumulate_dtype(scores))
     if drop is not None:
         weights = weights * drop
-    weights = weights.to(dtype)
-    seen = weights[..., :-1] @ mem + weights[..., -1:] * own
+    weights = cast(weights, dtype)
+    seen = torch.baddbmm(weights[..., -1:] * own, weights[..., :-1], mem)
     y = _by_head(seen, wv.transpose(-1, -2))
     if bv is not None:
         # The weights sum to 1, unless some were dropped.
-        y = y + bv.to(dtype).view(heads, width) * (1 if drop is None else weights.sum(-1, keepdim=True))
-    return y.to(dtype)
+        bv = bv.to(dtype).view(heads, width)
+        y = y + (bv if drop is None else bv * weights.sum(-1, keepdim=True))
+    return cast(y, dtype)
+
+
+def _by_distance(query: Tensor, wr: Tensor, positions: Tensor) -> Tensor:
+    """query . (W_r R(d)) of every distance, the farthest first. query: [B, N, D]; wr: [N*D, H], or one for each row;
+    positions: [M+1, H] -> [B, N, M+1].
+
+    For a few rows, or rows with maps of their own, W_r moves to the side of the query; many rows share the projected
+    positions, whichever is less to multiply."""
+    (rows, heads, width), (distances, inputs) = query.shape, positions.shape
+    shared = distances * inputs * width
+    if wr.dim() == 2 and rows * (inputs * (distances + width) - distances * width) > shared:
+        return _by_head(query, _projected(positions, wr, heads).permute(1, 2, 0)).flip(-1)
+    return (_by_head(query, wr.unflatten(-2, (heads, width))) @ positions.T).flip(-1)
+
+
+def _projected(positions: Tensor, wr: Tensor, heads: int) -> Tensor:
+    """W_r R(d): [M+1, N, D], or with a map for each row [B, M+1, N, D]."""
+    return (positions @ wr.transpose(-1, -2)).unflatten(-1, (heads, -1))
 
 
 def _runs_fused(q: Tensor, mem: Tensor, *rest: Tensor | None) -> bool:
@@ -104,16 +126,19 @@ def _fused_step(
     wk: Tensor,
     wv: Tensor,
     bv: Tensor | None,
-    rel: Tensor,
+    wr: Tensor,
+    positions: Tensor,
     u: Tensor,
     v_bias: Tensor,
     resets: Tensor | None,
 ) -> Tensor:
-    """`xl_step` without dropout on a GPU: a kernel between two products. b_k, the same for every key, is left out."""
+    """`xl_step` without dropout on a GPU: a kernel between products. b_k, the same for every key, is left out."""
     dtype, sizes = q.dtype, q.shape[1:]
-    wk, wv = cast(wk, dtype).unflatten(-2, sizes), cast(wv, dtype).unflatten(-2, sizes)
+    wk, wv, wr = cast(wk, dtype).unflatten(-2, sizes), cast(wv, dtype).unflatten(-2, sizes), cast(wr, dtype)
+    if wr.dim() == 3 and wr.shape[0] == 1:
+        wr = wr[0]
     probe = _by_head(cast(q + u, dtype), wk)
-    seen = one_query(probe, q, v_bias, rel, x, mem, fill, resets)
+    seen = one_query(probe, q, v_bias, _projected(cast(positions, dtype), wr, sizes[0]), x, mem, fill, resets)
     y = _by_head(seen, wv.transpose(-1, -2))
     return y if bv is None else y + cast(bv, dtype).view(sizes)
 
@@ -121,7 +146,7 @@ def _fused_step(
 def _by_head(x: Tensor, maps: Tensor) -> Tensor:
     """x [B, N, I] by maps [N, I, O], or by maps [B, N, I, O] (1 for B: all rows alike) -> [B, N, O]."""
     if maps.dim() == 3:
-        return (x.transpose(0, 1) @ maps).transpose(0, 1)
+        return torch.bmm(x.transpose(0, 1), maps).transpose(0, 1)
     return (x.unsqueeze(-2) @ maps).squeeze(-2)
 
 

@@ -116,9 +116,11 @@ def _mlstm(name: str, heads: int, width: int, chunk: int) -> Case:
 def _xl(name: str, heads: int, width: int, slots: int, inner: int) -> Case:
     size = heads * inner
 
+    def positions(p: Tensors) -> Tensor:
+        return kernels.relative_positions(slots, width, p[0].dtype, p[0].device)
+
     def relative(p: Tensors) -> Tensor:
-        positions = kernels.relative_positions(slots, width, p[0].dtype, p[0].device)
-        return (positions @ p[5].T).unflatten(-1, (heads, inner))
+        return (positions(p) @ p[5].T).unflatten(-1, (heads, inner))
 
     def over(function: Callable[..., Tensor]) -> Run:
         def run(x: Tensors, s: Tensors, p: Tensors, mask: Tensor | None) -> tuple[Tensor, Tensors]:
@@ -133,7 +135,7 @@ def _xl(name: str, heads: int, width: int, slots: int, inner: int) -> Case:
 
     def step(x: Tensors, s: Tensors, p: Tensors, mask: Tensor | None) -> tuple[Tensor, Tensors]:
         q = (x[0] @ p[0].T).unflatten(-1, (heads, inner))
-        y = kernels.xl_step(x[0], q, *s, p[1], p[2], p[3], p[4], relative(p), p[6], p[7], mask)
+        y = kernels.xl_step(x[0], q, *s, *p[1:6], positions(p), p[6], p[7], mask)
         return y, kernels.xl_memory_step(x[0], *s, mask)
 
     square, bias, head = (size, width), (size,), (heads, inner)

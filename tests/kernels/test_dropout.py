@@ -195,12 +195,13 @@ def test_a_step_over_the_raw_memory_drops_biases_too() -> None:
     x, mem, q = draw(ROWS, model), draw(ROWS, slots, model), draw(ROWS, heads, width)
     wk, wv = draw(heads * width, model, seed=1), draw(heads * width, model, seed=2)
     bk, bv = draw(heads * width, seed=3), draw(heads * width, seed=4)
-    rel, u, bias = draw(slots + 1, heads, width, seed=5), draw(heads, width), draw(heads, width, seed=1)
+    wr, positions = draw(heads * width, model, seed=6), draw(slots + 1, model, seed=5)
+    rel, u, bias = (positions @ wr.T).unflatten(-1, (heads, width)), draw(heads, width), draw(heads, width, seed=1)
     fill = torch.tensor([4, 4, 4])
     drop = dropout_factors(counters() & ~1, q, (heads, slots + 1), 0.4, SITE, True)
     context = torch.cat([mem, x[:, None]], 1)
     k, v = ((context @ w.T + b).unflatten(-1, (heads, width)) for w, b in ((wk, bk), (wv, bv)))
-    found = xl_step(x, q, mem, fill, wk, bk, wv, bv, rel, u, bias, None, drop)
+    found = xl_step(x, q, mem, fill, wk, bk, wv, bv, wr, positions, u, bias, None, drop)
     assert_close(found, xl_attention_step(q, k, v, rel, u, bias, fill, None, drop))
 
 

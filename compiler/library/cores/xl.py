@@ -6,7 +6,7 @@ from ....cortex_dsl import XLCoreConfig
 from ..builder import Builder, Ref
 from ..dropout import drop
 from ..registry import part
-from .xl_axon import attend, axon_attention
+from .xl_axon import attend, axon_attention, distances
 
 
 @part(XLCoreConfig)
@@ -22,8 +22,7 @@ def xl(b: Builder, cfg: XLCoreConfig, x: Ref) -> Ref:
     u = b.param("u", (heads, width), "constant", 0)
     v_bias = b.param("v", (heads, width), "constant", 0)
     positions = b.op("relative_positions", x, mem_len=cfg.mem_len, width=x.width)
-    rel = b.op("unflatten", b.map(positions, wr), sizes=(heads, width), hint="rel")
-    out = (axon_attention if cfg.use_axon_qkv else _attention)(b, cfg, x, rel, u, v_bias)
+    out = (axon_attention if cfg.use_axon_qkv else _attention)(b, cfg, x, wr, positions, u, v_bias)
     y = b.linear(
         "o_proj",
         b.op("flatten", out, join=2),
@@ -37,7 +36,7 @@ def xl(b: Builder, cfg: XLCoreConfig, x: Ref) -> Ref:
     return drop(b, y, cfg.out_dropout, "output")
 
 
-def _attention(b: Builder, cfg: XLCoreConfig, x: Ref, rel: Ref, u: Ref, v_bias: Ref) -> Ref:
+def _attention(b: Builder, cfg: XLCoreConfig, x: Ref, wr: Ref, positions: Ref, u: Ref, v_bias: Ref) -> Ref:
     """Attention over the last inputs, which the state holds: ``mem [B, mem_len, H]`` and ``mem_fill [B]``."""
     heads, width = int(u.type.shape[0]), u.width
     inner = heads * width
@@ -56,13 +55,13 @@ def _attention(b: Builder, cfg: XLCoreConfig, x: Ref, rel: Ref, u: Ref, v_bias: 
 
     q = heads_of(x, wq, "q")
     if b.step:
-        # The M remembered rows are never projected: W_k and W_v are moved to the query's side.
-        own = (b.matrix(wk[0], dropped=True), wk[1], b.matrix(wv[0], dropped=True), wv[1])
-        out = attend(b, cfg, "xl", x, q, mem, fill, *own, rel, u, v_bias)
+        # Neither the M remembered rows nor the distances are projected: W_k, W_v and W_r are moved to the query's side.
+        own = (b.matrix(wk[0], dropped=True), wk[1], b.matrix(wv[0], dropped=True), wv[1], b.matrix(wr))
+        out = attend(b, cfg, "xl", x, q, mem, fill, *own, positions, u, v_bias)
     else:
         context = b.op("xl_context", x, mem, b.mask())
         k, v = heads_of(context, wk, "k"), heads_of(context, wv, "v")
-        out = attend(b, cfg, "xl_attention", q, k, v, rel, u, v_bias, fill)
+        out = attend(b, cfg, "xl_attention", q, k, v, distances(b, wr, positions, u), u, v_bias, fill)
     mem_after, fill_after = b.temporal("xl_memory", x, mem, fill, hints=("mem", "fill"))
     b.carry(mem, mem_after)
     b.carry(fill, fill_after)

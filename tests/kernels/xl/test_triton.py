@@ -271,7 +271,7 @@ def test_one_query_is_the_torch_step(shape: Shape, resets: bool, per_row: bool, 
     matrix, bias = (heads[0] * heads[1], inputs), (heads[0] * heads[1],)
     x, q = drawn(shape.rows, inputs), drawn(shape.rows, *heads)
     weights = [drawn(*matrix), drawn(*bias), drawn(*matrix), drawn(*bias)]
-    relative = [drawn(*own, shape.slots + 1, *heads), drawn(*heads), drawn(*heads)]
+    relative = [drawn(*own, *matrix), drawn(shape.slots + 1, inputs), drawn(*heads), drawn(*heads)]
     with torch.no_grad():
         assert step.takes(q, mem)
         found = kernels.xl_step(x, q, mem, fill, *weights, *relative, mask)
