@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from .precision import accumulate_dtype
+from .precision import accumulate_dtype, cast
 
 
 def head_norm(x: Tensor, weight: Tensor, num_heads: int, eps: float = 1e-5) -> Tensor:
@@ -15,9 +14,9 @@ def head_norm(x: Tensor, weight: Tensor, num_heads: int, eps: float = 1e-5) -> T
     x: [..., N*D]; weight: [N*D]. Returns the shape and dtype of x. As xLSTM's MultiHeadLayerNorm.
     """
     dtype = accumulate_dtype(x)
-    heads = x.to(dtype).unflatten(-1, (num_heads, -1))
-    normed = F.layer_norm(heads, heads.shape[-1:], eps=eps).flatten(-2)
-    return (normed * weight.to(dtype)).to(x.dtype)
+    heads = cast(x, dtype).unflatten(-1, (num_heads, -1))
+    normed = torch.layer_norm(heads, heads.shape[-1:], eps=eps).flatten(-2)
+    return cast(normed * cast(weight, dtype), x.dtype)
 
 
 def rms_norm(x: Tensor, weight: Tensor | None = None, eps: float = 1e-6) -> Tensor:

@@ -7,8 +7,9 @@ assigning .data) only makes `pack` fall back to torch.cat: it looks at the memor
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,9 +24,16 @@ def pack(*tensors: Tensor) -> Tensor:
     """
     if len(tensors) == 1:
         return tensors[0]
-    if torch.compiler.is_compiling() or not _back_to_back(tensors):
+    if torch.compiler.is_compiling():
         return torch.cat(tensors)
-    return _Packed.apply(*tensors) if torch.is_grad_enabled() else _joined(tensors)
+    if torch.is_grad_enabled():
+        return _Packed.apply(*tensors) if _back_to_back(tensors) else torch.cat(tensors)
+    known = _views.get(id(tensors[0]))
+    if known is not None and known.shows(tensors):
+        return known.view
+    if not _back_to_back(tensors):
+        return torch.cat(tensors)
+    return _remembered(tensors)
 
 
 def lay_out(parameters: Sequence[Parameter]) -> None:
@@ -36,7 +44,40 @@ def lay_out(parameters: Sequence[Parameter]) -> None:
         for parameter in parameters:
             size = parameter.numel()
             parameter.data = flat[offset : offset + size].view(parameter.shape)
+            _views.pop(id(parameter), None)  # which would keep the memory that it left
             offset += size
+
+
+class _View(NamedTuple):
+    """What `pack` handed out, which keeps the buffer, and so the addresses that it was made from, alive."""
+
+    first: weakref.ref[Tensor]
+    addresses: list[int]
+    view: Tensor
+
+    def shows(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether these tensors lie where those did that the view was made from: a step asks a hundred times."""
+        if torch._C._are_functorch_transforms_active():
+            return False
+        addresses = []
+        for t in tensors:
+            if type(t) is not Parameter or not t.is_contiguous():
+                return False
+            addresses.append(t.data_ptr())
+        return addresses == self.addresses
+
+
+_views: dict[int, _View] = {}  # by the id of the first parameter, as long as it lives
+
+
+def _remembered(tensors: Sequence[Tensor]) -> Tensor:
+    first, *rest = tensors
+    key = id(first)
+    with torch.inference_mode(False):
+        view = _joined([first.data, *rest])  # a view of the parameter itself would keep it alive
+    if type(first) is Parameter:
+        _views[key] = _View(weakref.ref(first, lambda _: _views.pop(key, None)), [t.data_ptr() for t in tensors], view)
+    return view
 
 
 class _Packed(torch.autograd.Function):

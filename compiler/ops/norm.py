@@ -22,7 +22,7 @@ def _flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim:
 
 
 def _layer_norm(args: Sequence[str], attrs: Attrs) -> str:
-    return f"F.layer_norm({args[0]}, ({attrs['width']},), {args[1]}, {args[2] if len(args) > 2 else None})"
+    return f"torch.layer_norm({args[0]}, ({attrs['width']},), {', '.join(args[1:])})"
 
 
 def _norm(name: str, emit: object, imports: tuple[str, ...] = ()) -> Op:

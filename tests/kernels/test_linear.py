@@ -6,9 +6,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cortexc.kernels import linear_step
+from cortexc.kernels import linear, linear_step
 
 from ..tolerances import assert_close
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["vector", "matrix"])
+def one_row(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without a library that notices one row by itself."""
+    monkeypatch.setattr(linear, "ONE_ROW", request.param)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 5])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -45,6 +47,36 @@ def test_laying_out_keeps_parameters_and_makes_packing_free() -> None:
     assert all(p is o and torch.equal(p, v) for p, o, v in zip(model.parameters(), objects, values, strict=True))
     assert right(model)
     assert free(model)
+
+
+@torch.no_grad()
+def test_a_view_is_handed_out_again_while_it_is_right() -> None:
+    model = Two()
+    view = pack(model.a.weight, model.b.weight)
+    assert pack(model.a.weight, model.b.weight) is view
+    with torch.inference_mode():
+        assert pack(model.a.weight, model.b.weight) is view
+    model.a.weight.add_(1)
+    assert torch.equal(view, torch.cat([model.a.weight, model.b.weight]))
+    other = [nn.Parameter(torch.randn(4, 4)) for _ in range(2)]
+    lay_out(other)
+    pack(*other)
+    other[1].data = other[1].data.T  # where it was, and not as it was
+    assert torch.equal(pack(*other), torch.cat(other))
+
+
+@torch.no_grad()
+def test_views_are_forgotten_with_their_parameters() -> None:
+    model = Two()
+    view = weakref.ref(pack(model.a.weight, model.b.weight))
+    assert view() is not None
+    lay_out([model.b.weight, model.a.weight])
+    assert view() is None
+    view = weakref.ref(pack(model.b.weight, model.a.weight))
+    assert view() is not None
+    del model
+    gc.collect()
+    assert view() is None
 
 
 def test_optimizer_steps_in_place() -> None:
