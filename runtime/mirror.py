@@ -6,7 +6,7 @@ cost a millisecond. A mirror has ordinary attributes, and is asked at every call
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import ValuesView
 from itertools import chain
 from typing import Any
 
@@ -19,7 +19,7 @@ class Mirror:
     """Of one tree: groups and lists become plain objects, tensors and the modules of users are the same objects."""
 
     def __init__(self) -> None:
-        self._tables: list[Mapping[str, Any]] = []
+        self._tables: list[ValuesView[Any]] = []
         self._shown: list[int] | None = None
         self._seen: list[int] | None = None
         self._held: list[Any] = []  # what is shown stays alive, so that no other object gets its id
@@ -38,13 +38,13 @@ class Mirror:
                 return root
             self._tables = []
             _collect(root, self._tables)
-            self._held = [held for table in self._tables for held in table.values()]
+            self._held = list(chain.from_iterable(self._tables))
             self._image = _Level(root)
             self._shown = self._ids()
         return self._image
 
     def _ids(self) -> list[int]:
-        return list(map(id, chain.from_iterable(table.values() for table in self._tables)))
+        return list(map(id, chain.from_iterable(self._tables)))
 
 
 class _Level:
@@ -65,9 +65,9 @@ def _image(module: nn.Module | None) -> Any:
     return _Level(module) if isinstance(module, Group) else module
 
 
-def _collect(module: nn.Module, tables: list[Mapping[str, Any]]) -> None:
-    """Every table that an image of the module is made from."""
-    tables += (module._parameters, module._buffers, module._modules)
+def _collect(module: nn.Module, tables: list[ValuesView[Any]]) -> None:
+    """What stands in every table that an image of the module is made from."""
+    tables += (module._parameters.values(), module._buffers.values(), module._modules.values())
     for child in module._modules.values():
         if isinstance(child, (Group, nn.ModuleList)):
             _collect(child, tables)

@@ -70,6 +70,7 @@ class StateLayout:
             )
         leaves: list[Tensor | None] = [None] * len(self.paths)
         self._collect(state, self.tree, (), leaves)
+        dtypes = {kind: self._dtype(kind, dtype) for kind in set(self.kinds)}
         for index, leaf in enumerate(leaves):
             assert leaf is not None
             expected = (batch, *self.shapes[index])
@@ -83,18 +84,19 @@ class StateLayout:
                     f"state {self._name(index)} is on {leaf.device}, x on {device}; "
                     f"move it with state.to({str(device)!r})"
                 )
-            wanted = self._dtype(self.kinds[index], dtype)
+            wanted = dtypes[self.kinds[index]]
             if leaf.dtype != wanted and (self.kinds[index] != "f" or not leaf.is_floating_point()):
                 raise CortexStateError(f"state {self._name(index)} is {leaf.dtype}; expected {wanted}")
         return tuple(leaves)  # type: ignore[arg-type]
 
     def _collect(self, state: TensorDict, tree: dict[str, Any], path: tuple[str, ...], leaves: list[Any]) -> None:
-        keys = set(state.keys())
+        found: dict[Any, Any] = dict(state.items())
+        keys = set(found)
         wanted = set(tree)  # a set on both sides: what torch.compile of every version can compare
         if keys != wanted:
             self._refuse(sorted(wanted - keys), sorted(map(str, keys - wanted)), path)
         for key, sub in tree.items():
-            value = state.get(key)
+            value = found[key]
             nested = not isinstance(value, Tensor)
             if nested != isinstance(sub, dict):
                 kind = "a nested state" if nested else "a tensor"
