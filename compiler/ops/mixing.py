@@ -64,7 +64,8 @@ def _column_mix_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim
 
 
 def _emit_mix(args: Sequence[str], attrs: Attrs) -> str:
-    return f"column_mix({', '.join(args[:5])}, ({', '.join(args[5:])},), {attrs['scale']!r})"
+    sparse = ", sparse=True" if attrs.get("sparse") else ""
+    return f"column_mix({', '.join(args[:5])}, ({', '.join(args[5:])},), {attrs['scale']!r}{sparse})"
 
 
 def _linear_vector(types: Types, attrs: Attrs) -> tuple[Type, ...]:

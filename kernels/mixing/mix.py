@@ -39,18 +39,26 @@ def mask_experts(scores: Tensor, logits: Tensor) -> Tensor:
 
 
 def column_mix(
-    x: Tensor, u: Tensor, query: Tensor, offset: Tensor, logits: Tensor, outputs: tuple[Tensor, ...], scale: float
+    x: Tensor,
+    u: Tensor,
+    query: Tensor,
+    offset: Tensor,
+    logits: Tensor,
+    outputs: tuple[Tensor, ...],
+    scale: float,
+    sparse: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Both weighted sums of a column over its experts' deltas Δ_e = outputs_e - u.
 
-    x, u, query, outputs_e: ``[…, H]``; offset: ``[E, H]``; logits: ``[…, E]``, or ``[E]`` for all tokens alike.
+    x, u, query, outputs_e: ``[…, H]``; offset: ``[E, H]``; logits: ``[…, E]``, or ``[E]`` for all tokens alike; sparse:
+    whether there may be ``-inf`` among them, which rules an expert out.
     Returns ``Σ_e α_e Δ_e + (u - x)`` and ``Σ_f β_f Δ_f``, both ``[…, H]``, where α = softmax(logits),
     A_ef = softmax_f((query + offset_e)·Δ_f · scale) and β_f = Σ_e α_e A_ef."""
     deltas = torch.stack(outputs, -2) - u.unsqueeze(-2)  # […, F, H]
     shared = (deltas * query.unsqueeze(-2)).sum(-1, dtype=accumulate_dtype(x))  # […, F]
     own = deltas @ offset.T.to(deltas.dtype)  # […, F, E]
     scores = (shared.unsqueeze(-2) + own.transpose(-1, -2)) * scale
-    attention = torch.softmax(mask_experts(scores, logits), -1)  # […, E, F]
+    attention = torch.softmax(mask_experts(scores, logits) if sparse else scores, -1)  # […, E, F]
     alpha = torch.softmax(logits, -1, dtype=attention.dtype)  # […, E]
     beta = (alpha.unsqueeze(-1) * attention).sum(-2)  # […, F]
     weights = torch.stack((alpha.expand_as(beta), beta), -2).to(deltas.dtype)  # […, 2, F]

@@ -67,9 +67,7 @@ def _logits(b: Builder, cfg: ColumnScaffoldConfig, u: Ref) -> Ref:
     wq = g.param("Wq.weight", (d_key, width), "uniform", -(width**-0.5), width**-0.5)
     wk = g.param("Wk.weight", (d_key, width), "uniform", -(width**-0.5), width**-0.5)
     query = b.map(context, wq)
-    # Not restricted, the support does not bind: every expert keeps its prior, and the refinement may favour it.
-    top_k = router.top_k if router.restrict_to_topk else None
-    prior = b.op("prior", _scores(b, b.map(keys, wk), query) / scale, top_k=top_k)
+    prior = b.op("prior", _scores(b, b.map(keys, wk), query) / scale, top_k=_top_k(cfg))
     if B in prior.type.shape and not b.step:
         prior = b.op("unsqueeze", prior)  # [B, 1, E], for all steps
     if not router.whisper_lambda:
@@ -84,6 +82,12 @@ def _logits(b: Builder, cfg: ColumnScaffoldConfig, u: Ref) -> Ref:
     if router.center_refine:
         p = b.op("center", p)
     return p * (router.whisper_lambda / (router.local_temperature * d_local**0.5)) + prior
+
+
+def _top_k(cfg: ColumnScaffoldConfig) -> int | None:
+    """How many experts the router leaves. Not restricted, the support does not bind: every expert keeps its prior, and
+    the refinement may favour it."""
+    return cfg.router.top_k if cfg.router.restrict_to_topk else None
 
 
 def _scores(b: Builder, keys: Ref, query: Ref) -> Ref:
@@ -107,7 +111,9 @@ def _mix(b: Builder, cfg: ColumnScaffoldConfig, x: Ref, u: Ref, outputs: list[Re
     wq, wk, wv, bias, wo, scale = _mixer_params(b, cfg, x.width)
     query = b.op("linear_t", b.op("linear", u, wq, hint="mix_query"), wk, hint="mix_query")
     offset = b.op("linear_t", bias, wk, hint="mix_offset")
-    main, mixed = b.ops("column_mix", x, u, query, offset, logits, *outputs, scale=scale, hints=("r_main", "mixed"))
+    hints = ("r_main", "mixed")
+    sparse = {"sparse": True} if (_top_k(cfg) or len(outputs)) < len(outputs) else {}
+    main, mixed = b.ops("column_mix", x, u, query, offset, logits, *outputs, scale=scale, **sparse, hints=hints)
     return main + b.op("linear", b.op("linear", mixed, wv), wo, hint="mixer")
 
 

@@ -43,7 +43,7 @@ def test_column_mix(lead: tuple[int, ...], masked: bool) -> None:
     if masked:
         logits[0, ..., 1] = -torch.inf
     logits.requires_grad_()
-    found = column_mix(x, u, query, offset, logits, tuple(outs), 0.3)
+    found = column_mix(x, u, query, offset, logits, tuple(outs), 0.3, sparse=masked)
     expected = by_hand(x, u, query, offset, logits, outs, 0.3)
     leaves = [x, u, query, offset, *outs]
     weights = [draw(*lead, H, seed=20 + i) for i in range(2)]
