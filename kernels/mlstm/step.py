@@ -76,5 +76,5 @@ def _in_blocks(
         else:
             now.copy_(reset_state(c[part], resets[part])).mul_(keep[part])
         now.addcmul_(write[part], value[part])
-        torch.matmul(query[part], now, out=read[part])
+        torch.bmm(query[part].flatten(0, 1), now.flatten(0, 1), out=read[part].flatten(0, 1))
     return after, read

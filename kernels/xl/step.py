@@ -73,14 +73,14 @@ def xl_step(
     content, position = q + u, q + v_bias
     probe = _by_head(content, wk)  # [B, N, H]
     scores = torch.cat([torch.bmm(probe, mem.transpose(1, 2)), torch.bmm(probe, own.transpose(1, 2))], -1)
-    scores = scores + _by_distance(position, wr, positions)  # [B, N, M+1]
+    scores = scores.add_(_by_distance(position, wr, positions))  # [B, N, M+1]
     if bk is not None and torch.is_grad_enabled():
         # The same for every key, so softmax drops it: kept where its gradient, a zero, may be asked for.
         scores = scores + (content * bk.to(dtype).view(heads, width)).sum(-1, keepdim=True)
-    scores = scores * width**-0.5
+    scores = scores.mul_(width**-0.5)
     if slots:
         distance = torch.arange(slots, -1, -1, device=x.device)
-        scores = scores.masked_fill((distance > fill[:, None])[:, None], float("-inf"))
+        scores = scores.masked_fill_((distance > fill[:, None])[:, None], float("-inf"))
     weights = torch.softmax(scores, -1, dtype=accumulate_dtype(scores))
     if drop is not None:
         weights = weights * drop
@@ -89,7 +89,7 @@ def xl_step(
     y = _by_head(seen, wv.transpose(-1, -2))
     if bv is not None:
         # The weights sum to 1, unless some were dropped.
-        bv = bv.to(dtype).view(heads, width)
+        bv = cast(bv, dtype).view(heads, width)
         y = y + (bv if drop is None else bv * weights.sum(-1, keepdim=True))
     return cast(y, dtype)
 
@@ -104,7 +104,8 @@ def _by_distance(query: Tensor, wr: Tensor, positions: Tensor) -> Tensor:
     shared = distances * inputs * width
     if wr.dim() == 2 and rows * (inputs * (distances + width) - distances * width) > shared:
         return _by_head(query, _projected(positions, wr, heads).permute(1, 2, 0)).flip(-1)
-    return (_by_head(query, wr.unflatten(-2, (heads, width))) @ positions.T).flip(-1)
+    probe = _by_head(query, wr.unflatten(-2, (heads, width)))
+    return torch.mm(probe.flatten(0, 1), positions.T).view(rows, heads, distances).flip(-1)
 
 
 def _projected(positions: Tensor, wr: Tensor, heads: int) -> Tensor:
