@@ -9,7 +9,7 @@ from .layout import LIMIT, split_arguments
 
 _LINE = re.compile(r"    (?P<adjoint>d_)?(?P<name>[A-Za-z]\w*?)(?P<number>\d*) = ")
 # The functions that compute equations; kernels call them.
-_COMPUTES = re.compile(r"def (step|vjp|hoist|hoist_vjp|advance|jacobian|trace|trace_hoist|\w+_tile)\(")
+_COMPUTES = re.compile(r"def (step|vjp|hoist|hoist_vjp|advance|jacobian|trace|trace_hoist|traced_step|\w+_tile)\(")
 
 
 def equations_of(rec: Recurrence) -> dict[str, str]:

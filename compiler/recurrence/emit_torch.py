@@ -9,7 +9,7 @@ from .gradient import Backward, adjoints
 from .jacobian import Unrolled
 from .printer import Target, print_function
 from .readout import Back
-from .traces import trace_names
+from .traces import trace_leaves, trace_names
 
 
 def step_arguments(rec: Recurrence, facts: Facts) -> list[Expr]:
@@ -51,7 +51,7 @@ def read_back_results(rec: Recurrence, back: Back) -> list[Expr]:
 
 def emit_torch(rec: Recurrence, facts: Facts) -> str:
     """Functions `step`, `vjp` and, where they apply, `read` and what belongs to it, `hoist`, `hoist_vjp`, `advance`,
-    `jacobian`, `affine`, `trace`."""
+    `jacobian`, `affine`, `trace`, `traced_step`."""
     x0 = leaf("x", rec.inputs[0])
     arguments = step_arguments(rec, facts)
     adjoint = [leaf("d", n) for n in rec.state]
@@ -122,6 +122,23 @@ def emit_torch(rec: Recurrence, facts: Facts) -> str:
                 target="torch",
                 names=facts.traces.names,
                 doc=f"E' = J E + D for {order}:\n    the entries of J by rows, then D in that order.",
+            )
+        )
+        parts.append(
+            print_function(
+                "traced_step",
+                [
+                    *(leaf("x", n) for n in rec.inputs),
+                    *(leaf("s", n) for n in rec.state),
+                    *(leaf("p", n) for n in rec.params),
+                    *trace_leaves(rec),
+                ],
+                [*rec.update, *facts.traces.after],
+                target="torch",
+                names=rec.names,
+                anchor=x0,
+                doc=f"One step and its traces: the new {', '.join(rec.state)}, then {order}.",
+                brief=True,
             )
         )
     return "\n\n\n".join(parts)

@@ -18,8 +18,9 @@ from .ops import OPS
 Scalar = Union["Expr", float, int]
 
 # The kinds of leaf: an input x, the recurrent term r of an input, previous state s, a parameter p, a value computed
-# from parameters before the loop, the adjoint ("d") of a new state; and in read-outs the new state n and a total z.
-LEAF_KINDS = ("x", "r", "s", "p", "h", "d", "n", "z")
+# from parameters before the loop, the adjoint ("d") of a new state, a trace e; and in read-outs the new state n and a
+# total z.
+LEAF_KINDS = ("x", "r", "s", "p", "h", "d", "e", "n", "z")
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)

@@ -44,7 +44,8 @@ def _header(rec: Recurrence, facts: Facts, digest: str) -> str:
         *(f"    {line}".rstrip() for line in _in_docstring(rec.source).splitlines()),
         "",
         f"Proved: {', '.join(proved) or 'nothing that shortens the loop'}.",
-        "Names: x_ input, r_ recurrent term, s_ previous state, h_ hoisted from parameters, p_ parameter, d_ adjoint.",
+        "Names: x_ input, r_ recurrent term, s_ previous state, h_ hoisted from parameters, p_ parameter, d_ adjoint,",
+        "e_ trace.",
         '"""',
         "",
         "from __future__ import annotations",
@@ -112,6 +113,7 @@ def _cell(rec: Recurrence, facts: Facts, digest: str) -> str:
         "trace": ref("trace", facts.traces is not None),
         "trace_hoist": ref("trace_hoist", facts.traces is not None and bool(facts.traces.hoisted)),
         "trace_hoisted": repr(len(facts.traces.hoisted) if facts.traces is not None else 0),
+        "traced_step": ref("traced_step", facts.traces is not None),
         "kernels": "KERNELS",
     }
     inner = "".join(f"        {k}={v},\n".replace("'", '"') for k, v in fields.items())

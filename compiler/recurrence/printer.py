@@ -37,13 +37,15 @@ def print_function(
     doc: str,
     anchor: Expr | None = None,
     release: bool = False,
+    brief: bool = False,
 ) -> str:
     """`def name(arguments)` returning the tuple of `results`.
 
     Results that would not have the full shape (numbers, and values of hoisted leaves alone) are broadcast to `anchor`.
-    With `release`, variables are deleted after their last use.
+    With `release`, variables are deleted after their last use. With `brief`, a + b * c is one operator of torch: where
+    tensors are small, operators are what costs.
     """
-    lines = Block(target, names, {leaf_text(a) for a in arguments})
+    lines = Block(target, names, {leaf_text(a) for a in arguments}, brief)
     texts = lines.add(results)
     like = "torch.zeros_like" if target == "torch" else "tl.zeros_like"
     if anchor is not None:
@@ -100,8 +102,9 @@ def _signature(name: str, arguments: Sequence[str]) -> list[str]:
 class Block:
     """Assignments gathered for one function body."""
 
-    def __init__(self, target: Target, names: Mapping[Expr, str], taken: set[str]) -> None:
+    def __init__(self, target: Target, names: Mapping[Expr, str], taken: set[str], brief: bool = False) -> None:
         self.text: list[str] = []
+        self._brief = brief
         self._target = target
         self._names = names
         self._taken = set(taken) | RESERVED | set(keyword.kwlist)
@@ -139,6 +142,8 @@ class Block:
             return leaf_text(node), 4
         if node.op == "const":
             return repr(node.value), 4 if node.value >= 0 else 3
+        if self._brief and (joined := self._with_product(node)):
+            return joined, 4
         row = OPS[node.op]
         template, args = row.torch if self._target == "torch" else row.triton, node.args
         if self._target == "torch" and row.torch_const and any(a.op == "const" for a in args):
@@ -151,6 +156,21 @@ class Block:
             tight = row.level < 4 and (level < row.level or (level == row.level and (place > 0 or row.level == 0)))
             texts.append(f"({text})" if tight else text)
         return template.format(*texts), row.level
+
+    def _with_product(self, node: Expr) -> str:
+        """a ± b * c as one call, where the product has no line of its own."""
+        if node.op not in ("add", "sub"):
+            return ""
+        for a, product in (node.args, node.args[::-1])[: 2 if node.op == "add" else 1]:
+            if a.op == "const" or product.op != "mul" or self._known[product][1] == 4:
+                continue
+            first, b, c = (self._known[e][0] for e in (a, *product.args))
+            numbers = [e.value for e in product.args if e.op == "const"]
+            if numbers:
+                scale, b = numbers[0], c if product.args[0].op == "const" else b
+                return f"torch.add({first}, {b}, alpha={scale if node.op == 'add' else -scale!r})"
+            return f"torch.addcmul({first}, {b}, {c}{', value=-1' if node.op == 'sub' else ''})"
+        return ""
 
     def _fresh(self, wish: str) -> str:
         name, count = wish, 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .expr import Expr, const, leaf, leaves
+from .expr import Expr, const, leaf, leaves, substitute
 from .frontend import Recurrence
 from .gradient import gradient
 from .hoist import Hoisted, hoist
@@ -18,11 +18,13 @@ from .hoist import Hoisted, hoist
 
 @dataclass(frozen=True)
 class Traces:
-    """J (k rows of k, flat) and D (per parameter k, flat), as expressions of x, s and what is hoisted."""
+    """J (k rows of k, flat) and D (per parameter k, flat), as expressions of x, s and what is hoisted; and J E + D, the
+    next traces, as expressions of x, s, p and the traces e."""
 
     hoisted: Hoisted
     jacobian: tuple[Expr, ...]
     direct: tuple[Expr, ...]
+    after: tuple[Expr, ...]
     names: Mapping[Expr, str] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -33,13 +35,24 @@ def traced(rec: Recurrence) -> bool:
 
 
 def derive_traces(rec: Recurrence) -> Traces:
-    state = [leaf("s", n) for n in rec.state]
-    params = [leaf("p", n) for n in rec.params]
-    rows = [gradient({e: const(1.0)}, [*state, *params]) for e in rec.update]
-    jacobian = tuple(row[s] for row in rows for s in state)
-    direct = tuple(row[p] for p in params for row in rows)
-    hoisted, roots, names = hoist((*jacobian, *direct), rec.names)
-    return Traces(hoisted, roots[: len(jacobian)], roots[len(jacobian) :], names)
+    """D by way of the values h that depend on parameters alone, ∂step/∂p = Σ_h ∂step/∂h · ∂h/∂p: what belongs to a
+    channel stays apart from what belongs to a step, and is hoisted whole."""
+    parts, update, _ = hoist(rec.update, rec.names)
+    values = {leaf("h", name): value for name, value in parts}
+    state, params = [leaf("s", n) for n in rec.state], [leaf("p", n) for n in rec.params]
+    slopes = {h: gradient({value: const(1.0)}, params) for h, value in values.items()}
+    rows = [gradient({e: const(1.0)}, [*state, *values]) for e in update]
+    direct = [sum((row[h] * slopes[h][p] for h in values), start=const(0.0)) for p in params for row in rows]
+    made = substitute([*(row[s] for row in rows for s in state), *direct], values)
+    hoisted, roots, names = hoist(made, rec.names)
+    k = len(state)
+    traces = trace_leaves(rec)
+    after = []
+    for place, total in enumerate(made[k * k :]):
+        for m in range(k):
+            total = total + made[place % k * k + m] * traces[place - place % k + m]
+        after.append(total)
+    return Traces(hoisted, roots[: k * k], roots[k * k :], tuple(after), names)
 
 
 def trace_names(rec: Recurrence) -> tuple[str, ...]:
@@ -47,3 +60,8 @@ def trace_names(rec: Recurrence) -> tuple[str, ...]:
     if not traced(rec):
         return ()
     return tuple(f"E_{p}_{s}" for p in rec.params for s in rec.state)
+
+
+def trace_leaves(rec: Recurrence) -> list[Expr]:
+    """The traces before a step, in that order."""
+    return [leaf("e", name.removeprefix("E_")) for name in trace_names(rec)]

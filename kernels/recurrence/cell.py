@@ -68,6 +68,7 @@ class Cell:
     trace: Pointwise | None  # (x…, s…, trace_hoist…) -> J by rows, D by parameters
     trace_hoist: Pointwise | None  # (p…) -> what `trace` reads of them
     trace_hoisted: int  # how many values that is
+    traced_step: Pointwise | None  # (x…, s…, p…, traces…) -> new s…, new traces…
     kernels: Mapping[str, Kernel] = field(default_factory=dict)  # by role: forward, backward, …
 
     @cached_property
@@ -199,6 +200,7 @@ def recur(weight: Tensor, y: Tensor) -> Tensor:
     heads, gates, width, _ = weight.shape[-4:]
     own = weight.shape[:-4]  # () or (B,)
     rows = y.reshape(*own, -1, heads, width).transpose(-3, -2)  # [N, rows, D]
-    out = rows @ weight.reshape(*own, heads, gates * width, width).transpose(-2, -1)  # [N, rows, Gr·D]
+    maps = weight.reshape(*own, heads, gates * width, width).transpose(-2, -1)
+    out = rows @ maps if own else torch.bmm(rows, maps)  # [N, rows, Gr·D]
     out = out.unflatten(-1, (gates, width)).movedim(-4, -2)  # [rows, Gr, N, D]
     return out.reshape(*y.shape[:-1], gates, heads * width)

@@ -34,7 +34,7 @@ def check(cell: Cell, inputs: Inputs) -> None:
 
 
 def _same(cell: Cell, kind: str, given: Sequence[Tensor], wanted: tuple[int, ...], shape: tuple[int, ...]) -> None:
-    if len(given) not in wanted or any(tuple(t.shape) != shape for t in given):
+    if len(given) not in wanted or any(t.shape != shape for t in given):
         got = [tuple(t.shape) for t in given]
         raise ValueError(f"{cell.name}: {kind} are {' or '.join(map(str, wanted))} of {shape}, got {got}")
 

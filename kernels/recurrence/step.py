@@ -33,38 +33,36 @@ def advance(
     dtype = compute_dtype(x)
     params, state, traces = ([cast(t, dtype) for t in group] for group in (params, state, traces))
     inputs = Inputs(x, tuple(params), weight, tuple(state), tuple(traces), resets, beside)
-    now, hoisted = inputs_of(cell, inputs, dtype), hoisted_of(cell, inputs)
+    now = inputs_of(cell, inputs, dtype)
     state = [opened(cell, i, s) for i, s in enumerate(state)]
     if resets is not None:
         state = [torch.where(spread(resets, s), start, s) for start, s in zip(cell.initial, state, strict=True)]
         traces = [torch.where(resets[:, None], 0.0, e) for e in traces]
-    recurrent: Tensors = ()
-    if weight is not None and cell.recurrent is not None:
-        recurrent = recur(cast(weight, dtype), state[cell.recurrent]).unbind(1)
-    made = cell.step(*now, *recurrent, *state, *hoisted)
+    # The equations of a step with its traces have what they read of the parameters inside.
+    hoisted = () if traces and cell.read is None else hoisted_of(cell, inputs)
+    if traces:
+        assert cell.traced_step is not None
+        made = cell.traced_step(*now, *state, *params, *traces)
+    elif weight is not None and cell.recurrent is not None:
+        made = _driven(cell, cast(x, dtype), now, recur(cast(weight, dtype), state[cell.recurrent]), state, hoisted)
+    else:
+        made = cell.step(*now, *state, *hoisted)
     after: list[Tensor] = []
-    for value, old in zip(made, state, strict=True):  # an equation may hand on an operand, or one number for many
-        shared = any(value is other for other in (*now, *state, *after)) or value.shape != old.shape
+    for value, old in zip(made, (*state, *traces), strict=True):
+        # An equation may hand on an operand, or one number for many.
+        shared = any(value is other for other in (*now, *state, *traces, *after)) or value.shape != old.shape
         after.append(value.expand_as(old).clone() if shared else value)
+    after, traces = after[: len(state)], after[len(state) :]
     given = [*after, *read(cell, now, after, hoisted)[0]]
     outputs = tuple(closed(cell, i, given[i]).to(x.dtype, copy=True) for i in cell.outputs)
-    after = [closed(cell, i, s) for i, s in enumerate(after)]
-    return outputs, tuple(after), trace_step(cell, now, state, params, traces) if traces else ()
+    return outputs, tuple(closed(cell, i, s) for i, s in enumerate(after)), tuple(traces)
 
 
-def trace_step(
-    cell: Cell, x: Sequence[Tensor], state: Sequence[Tensor], params: Sequence[Tensor], traces: Sequence[Tensor]
+def _driven(
+    cell: Cell, x: Tensor, now: Tensors, recurrent: Tensor, state: Sequence[Tensor], hoisted: Tensors
 ) -> Tensors:
-    """E' = J E + D, from the inputs and the state that one step reads, [B, H] each."""
-    assert cell.trace is not None
-    k = len(state)
-    found = cell.trace(*x, *state, *cell.hoist_for_trace(tuple(params)))
-    jacobian, direct = found[: k * k], found[k * k :]
-    after = []
-    for place, value in enumerate(direct):
-        for m in range(k):
-            entry, trace = jacobian[place % k * k + m], traces[place - place % k + m]
-            both = isinstance(entry, Tensor) and isinstance(value, Tensor)
-            value = torch.addcmul(value, entry, trace) if both else value + entry * trace
-        after.append(value)
-    return tuple(after)
+    """The new state, from x [B, G, H], the same apart, and the recurrent terms [B, gates, H]. Where all that the
+    equations read is sums of the two, they are added at once."""
+    if cell.advance is not None and all(cell.shared) and cell.gates == tuple(range(len(cell.inputs))):
+        return cell.advance(*(x + recurrent).unbind(1), *state, *hoisted)
+    return cell.step(*now, *recurrent.unbind(1), *state, *hoisted)

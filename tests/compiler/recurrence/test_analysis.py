@@ -27,7 +27,7 @@ from cortexc.compiler.recurrence.analysis import obstacle
 from cortexc.compiler.recurrence.bounds import state_bounds
 from cortexc.compiler.recurrence.cost import H100, bound
 from cortexc.compiler.recurrence.describe import CROWDED
-from cortexc.compiler.recurrence.expr import leaf
+from cortexc.compiler.recurrence.expr import leaf, leaves, walk
 
 BOTH = {"h": "[-1, 1]", "k": "[-1, 1]"}
 EVERY = [axon, axon_fullrank, gru, lru, lstm, mingru, minlstm, slstm]
@@ -142,6 +142,16 @@ def test_linear_where_it_is_linear(rec):
     assert facts.affine and facts.diagonal and facts.scan
     assert facts.constant_transition is (rec is lru)
     assert facts.traces is not None
+
+
+@pytest.mark.parametrize("rec", [axon, lru], ids=lambda r: r.name)
+def test_traces_read_one_number_a_channel_for_each_of_a_step(rec):
+    """What a parameter does to the new state is a sum of products of two: of the step, and of the channel."""
+    facts = analyse(rec)
+    assert facts.traces is not None
+    for node in walk(facts.traces.direct):
+        parts = [{leaf.kind for leaf in leaves([a])} for a in node.args]
+        assert node.op not in ("mul", "div") or ({"h"} in parts and all(len(p) == 1 for p in parts))
 
 
 @pytest.mark.parametrize(
