@@ -241,6 +241,7 @@ def _unrolled(loop: Unrolled) -> list[str]:
             names=loop.names,
             anchor=loop.arguments[0],
             doc="`step`, where x_ of a gate that has no r_ here is the sum of both.",
+            brief=True,
         ),
         print_function(
             "jacobian",
@@ -250,5 +251,6 @@ def _unrolled(loop: Unrolled) -> list[str]:
             names=loop.names,
             doc="The partial derivatives of `advance` that are not 0, in the order of ENTRIES.",
             release=True,
+            brief=True,
         ),
     ]
