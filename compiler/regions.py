@@ -110,9 +110,7 @@ def _emit(r: Region) -> str:
     back = [adjoint[a] if adjoint[a] is not const(0.0) else const(0.0) for a in r.operands]
     full = next(a for a, role in zip(r.operands, r.roles, strict=True) if role == "full")
     text = [
-        print_function(
-            r.name + "_torch", r.operands, r.results, target="torch", names={}, doc="The region on torch.", brief=True
-        ),
+        print_function(r.name + "_torch", r.operands, r.results, target="torch", names={}, doc="The region on torch."),
         print_function(
             r.name + "_tile", r.operands, r.results, target="triton", names={}, anchor=full, doc="The region on a tile."
         ),

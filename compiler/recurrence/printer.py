@@ -42,8 +42,8 @@ def print_function(
     """`def name(arguments)` returning the tuple of `results`.
 
     Results that would not have the full shape (numbers, and values of hoisted leaves alone) are broadcast to `anchor`.
-    With `release`, variables are deleted after their last use. With `brief`, a + b * c is one operator of torch: where
-    tensors are small, operators are what costs.
+    With `release`, variables are deleted after their last use. With `brief`, a + b * c is one operator of torch: for
+    what runs without autograd, whose reverse mode of that operator costs more than the two of sum and product.
     """
     lines = Block(target, names, {leaf_text(a) for a in arguments}, brief)
     texts = lines.add(results)
