@@ -13,6 +13,7 @@ from .dropout import (
     dropout_reference,
 )
 from .foreign import foreign
+from .gelu import gelu_step
 from .head_linear import head_linear
 from .lanes import enter_lane, lanes, leave_lanes
 from .linear import linear_step
@@ -54,6 +55,7 @@ __all__ = [
     "dropout_reference",
     "enter_lane",
     "foreign",
+    "gelu_step",
     "head_linear",
     "head_norm",
     "lanes",

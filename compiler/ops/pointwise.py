@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..ir.types import Dim, Type, numel
-from .table import Attrs, Op, Types, need, one_flop_each
+from .table import Attrs, Op, Types, first, need, one_flop_each
 
 UNARY = {
     "silu": "F.silu({0})",
     "sigmoid": "torch.sigmoid({0})",
     "tanh": "torch.tanh({0})",
     "relu": "torch.relu({0})",
-    "gelu": "F.gelu({0})",
     "exp": "torch.exp({0})",
     "neg": "-{0}",
 }
@@ -58,7 +57,19 @@ def _fused_flops(types: Types, outs: tuple[Type, ...], attrs: Attrs) -> Dim:
     return numel(outs[0].shape) * len(body)
 
 
+def _gelu(args: Sequence[str], attrs: Attrs) -> str:
+    return f"{'gelu_step' if attrs.get('impl') == 'step' else 'F.gelu'}({args[0]})"
+
+
 OPS = [
+    Op(
+        "gelu",
+        "pointwise",
+        lambda t, k: (first(t),),
+        _gelu,
+        one_flop_each,
+        imports=lambda k: ("gelu_step",) if k.get("impl") == "step" else (),
+    ),
     *(_pointwise(name, text) for name, text in (UNARY | BINARY | TERNARY | SCALAR).items()),
     Op("fused", "pointwise", _fused, lambda a, k: f"{k['name']}({', '.join(a)})", _fused_flops),
 ]

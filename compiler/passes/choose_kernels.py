@@ -12,7 +12,8 @@ from ..ir import Graph, Node, T
 
 IMPLS = {"reference": "reference", "eager": "torch", "inductor": "torch", "triton": "auto", "auto": "auto"}
 
-OWN_STEPS = ("eager", "auto", "triton")  # backends whose steps apply weights by kernels/linear.py
+OWN_STEPS = ("eager", "auto", "triton")  # backends whose steps call what is made for a handful of rows:
+STEPS = ("gelu", "linear")  # kernels/gelu.py, kernels/linear.py
 
 HAVE_REFERENCE = (
     "causal_conv",
@@ -48,7 +49,7 @@ def choose_kernels(backend: str) -> Callable[[Graph], Graph]:
 
 
 def _choose(node: Node, backend: str, steps: bool) -> Node:
-    if node.op == "linear" and steps:
+    if node.op in STEPS and steps:
         return node.with_attrs(impl="step")
     name = str(node.attr("name")) if node.op == "recurrence" else node.op
     backend = CHOSEN.get(CORES.get(name, name), backend)

@@ -48,9 +48,11 @@ def advance(
     else:
         made = cell.step(*now, *state, *hoisted)
     after: list[Tensor] = []
+    taken = set(map(id, (*now, *state, *traces)))
     for value, old in zip(made, (*state, *traces), strict=True):
         # An equation may hand on an operand, or one number for many.
-        shared = any(value is other for other in (*now, *state, *traces, *after)) or value.shape != old.shape
+        shared = id(value) in taken or value.shape != old.shape
+        taken.add(id(value))
         after.append(value.expand_as(old).clone() if shared else value)
     after, traces = after[: len(state)], after[len(state) :]
     given = [*after, *read(cell, now, after, hoisted)[0]]
