@@ -33,6 +33,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from cortexc.compiler.library.recurrences import agalite as agalite_of
 from cortexc.compiler.library.recurrences import axon, gru, lstm, slstm
 from cortexc.compiler.recurrence import Recurrence, emit_module
 from cortexc.compiler.recurrence.cost import cost
@@ -222,6 +223,42 @@ def time(op: RecurrenceOp, shape: Shape, dtype: torch.dtype, resets: bool = Fals
     tell(**row)
 
 
+def agalite(shape: Shape, dtype: torch.dtype) -> None:
+    """AGaLiTe of rank 2 with 6 features a head, as in its core; forward without and with what a backward reads."""
+    terms, features = 2, 6
+    rec = agalite_of(terms, 1e-5)
+    op = load(rec).OP
+    lead, width = (shape.rows, shape.steps, shape.heads), shape.width
+    x = torch.randn(*lead, 5, width, device="cuda").to(dtype).requires_grad_()
+    f = torch.randn(*lead, 3, features, device="cuda").to(dtype).requires_grad_()
+    waves = torch.ones(*lead, terms // 2, device="cuda", dtype=dtype)
+    sizes = {"d": (width,), "ed": (features, width)}
+    state = tuple(torch.zeros(shape.rows, shape.heads, *sizes[axes], device="cuda") for axes in op.cell.state_axes)
+    given = [x, (), None, state, (), None, (f, waves)]
+    bytes_ = cost(rec, width=shape.heads * width, head_width=width, features=features, itemsize=dtype.itemsize)
+    rate = copy_rate() / (shape.rows * shape.steps)
+
+    def forward() -> Tensor:
+        return op.sequence((x, f, waves), (), None, state, impl="triton")[0][0]
+
+    d = torch.randn_like(forward())
+
+    def both() -> object:
+        return torch.autograd.grad(forward(), [x, f], d)
+
+    what = {"shape": str(shape), "dtype": str(dtype)[6:]}
+    row: dict = {"time": "agalite", **what}
+    with torch.no_grad():
+        row["forward_ms"], alone = median_ms(forward), median_ms(captured(forward).replay)
+    row["both_ms"], row["both_graph_ms"] = median_ms(both), median_ms(captured(both).replay)
+    row["forward_graph_ms"] = median_ms(captured(bare(op, given, None)).replay)
+    row["forward_bound_ms"] = (bytes_.bytes_forward + bytes_.bytes_kept) / rate
+    row["both_bound_ms"] = row["forward_bound_ms"] + bytes_.bytes_backward / rate
+    tell(**row)
+    bound = bytes_.bytes_forward / rate
+    tell(time="agalite, nothing kept", **what, forward_graph_ms=alone, forward_bound_ms=bound)
+
+
 def peer(name: str, shape: Shape, dtype: torch.dtype, op: RecurrenceOp) -> None:
     """torch's own module, cuDNN below it, and ours with the same product in front; one layer, all of it."""
     width, gates = shape.width, {"lstm": 4, "gru": 3}[name]
@@ -261,8 +298,8 @@ def flashrnn(name: str, shape: Shape, dtype: torch.dtype, op: RecurrenceOp) -> N
 
     given = arguments(op, shape, dtype, False, traces=False)
     x, weight, state = given[0], given[2], tuple(s.detach() for s in given[3])
-    outputs, _, _ = op.sequence(x, (), weight, state, impl="triton")
-    d = torch.randn_like(outputs[0])
+    with torch.no_grad():  # a graph that lives on this stream would take part in the capture of others
+        d = torch.randn_like(op.sequence(x, (), weight, state, impl="triton")[0][0])
     wx = x.detach().unflatten(-1, (shape.heads, shape.width)).contiguous().requires_grad_()
     theirs = weight.detach().transpose(0, 1).contiguous().requires_grad_()
     bias = torch.zeros(len(op.cell.gates), shape.heads, shape.width, device="cuda", dtype=dtype, requires_grad=True)
@@ -318,6 +355,7 @@ def conv(shape: Shape, dtype: torch.dtype) -> None:
 
 Job = Callable[[], object]
 HALF, FULL = torch.bfloat16, torch.float32
+AGALITE = (Shape(16, 256, 8, 32), Shape(8, 4096, 8, 128))
 
 
 def checks(ops: dict[str, RecurrenceOp]) -> list[Job]:
@@ -384,6 +422,7 @@ def times(ops: dict[str, RecurrenceOp]) -> list[Job]:
         for shape in (Shape(16, 256, 1, 512), Shape(8, 4096, 1, 1024))
         for dtype in (FULL, HALF)
     ]
+    jobs += [partial(agalite, shape, dtype) for shape in AGALITE for dtype in (FULL, HALF)]
     return jobs
 
 

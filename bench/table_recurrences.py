@@ -106,6 +106,8 @@ def _both(row: Row, which: str) -> str:
     if "failed" in row:
         return row["failed"]
     launched, graph = row.get(f"{which}_ms"), row.get(f"{which}_graph_ms")
+    if launched is None and graph is None:
+        return "–"
     return f"{_number(launched)} ({_number(graph)})" if launched is not None else f"({_number(graph)})"
 
 
@@ -113,5 +115,6 @@ def _share(row: Row) -> str:
     """How much of the time would be needed to move the bytes that must move: forward, and with backward."""
     if "forward_bound_ms" not in row or "failed" in row:
         return "–"
-    shares = (row[f"{which}_bound_ms"] / row[f"{which}_graph_ms"] for which in ("forward", "both"))
+    measured = [which for which in ("forward", "both") if f"{which}_graph_ms" in row]
+    shares = (row[f"{which}_bound_ms"] / row[f"{which}_graph_ms"] for which in measured)
     return " / ".join(f"{share:.0%}" for share in shares)

@@ -192,7 +192,7 @@ class CompiledStack(nn.Module):
             leaves = self.fresh(x.shape[0], x.device, x.dtype)
         if mask is not None and x.device.type == "cpu" and not torch.compiler.is_compiling() and not mask.any():
             mask = None  # an all-false mask costs nothing; on a GPU looking at it would make the host wait
-        rest = (routes,) if self.adapter else ()  # generated code takes routes only if it has adapters
+        rest = (routes,) if self.adapter is not None else ()  # generated code takes routes only if it has adapters
         # A compiler guards what it reads of a module; what it cannot know of is our image of one.
         plain = self.backend == "inductor" or torch.compiler.is_compiling()
         p = self if plain else self._mirror.of(self)

@@ -19,7 +19,7 @@ from .pattern import Pattern
 from .schedules import carried, chunked
 
 Entry = tuple[int, int]
-AHEAD = 4  # chunks
+AHEAD, AHEAD_OF_HEADS = 8, 4  # chunks; a thread holds more numbers of each where channels belong to heads
 
 
 def entry(letter: str, at: Entry) -> str:
@@ -155,7 +155,8 @@ def carry_constants(n: Names) -> list[str]:
 def emit_carry(n: Names) -> str:
     """What enters every chunk, from what enters the first (backwards: the last).
 
-    Maps of AHEAD chunks are on their way at once: the walk is short, and would wait for memory at every chunk."""
+    Maps of several chunks are on their way at once: the walk is short, and would wait for memory at every chunk."""
+    several = AHEAD_OF_HEADS if n.headed else AHEAD
     how, state = carried(n), list(enumerate(n.state))
     names = [*numbers(n), *_offsets(n)]
     body = [*how.prologue(n)]
@@ -167,13 +168,13 @@ def emit_carry(n: Names) -> str:
     plain = [f"new_{i} = {_product(n, i, every, 'a', 's')} + b_{i}" for i, _ in state]
     turned = [f"new_{j} = {_product(n, j, every, 'a', 's', transposed=True)} + b_{j}" for j, _ in state]
     loop: list[str] = []
-    for ahead in range(AHEAD):
+    for ahead in range(several):
         loop += _chunk_at(ahead, how.places)
         for a in names:
             s = _owner(n, a)
             loop += [f"{a}_{ahead} = tl.load({a}_ptr + {n.at('place', s)}, mask={n.within(s, 'more')}, other=0.0)"]
         loop += ["if HAS_RESETS:", f"    cut_{ahead} = tl.load(cut_ptr + {how.cut}, mask=more, other=0) != 0"]
-    for ahead in range(AHEAD):
+    for ahead in range(several):
         loop += _chunk_at(ahead, how.places)
         loop += [f"tl.store(enters_{i}_ptr + {n.at('place', s)}, s_{i}, mask={n.within(s, 'more')})" for i, s in state]
         loop += [f"{a} = {a}_{ahead}" for a in names]
@@ -183,7 +184,7 @@ def emit_carry(n: Names) -> str:
             loop += ["if REVERSED:", *(f"    {line}" for line in turned), "else:", *(f"    {line}" for line in plain)]
         loop += ["if HAS_RESETS:", *(f"    new_{i} = tl.where(cut_{ahead}, b_{i}, new_{i})" for i, _ in state)]
         loop += [f"s_{i} = new_{i}" for i, _ in state]
-    body += [f"for turn in range(0, CHUNKS, {AHEAD}):", *(f"    {line}" for line in loop)]
+    body += [f"for turn in range(0, CHUNKS, {several}):", *(f"    {line}" for line in loop)]
     return kernel("carry_kernel", how.doc, carry_arguments(n), carry_constants(n), body)
 
 

@@ -16,7 +16,8 @@ _SIZES: dict[Axes, str] = {"d": "H", "ed": "N, E, D", "": "N"}
 
 def kernel(name: str, doc: str, arguments: Arguments, constants: Iterable[str], body: Iterable[str]) -> str:
     """The text of one kernel."""
-    sizes = ", ".join(f'"{a}"' for a, _ in arguments if not a.endswith("_ptr"))
+    # Sizes change from call to call and would compile anew; a stride says how wide a load may be.
+    sizes = ", ".join(f'"{a}"' for a, _ in arguments if not a.endswith(("_ptr", "_stride")))
     lines = [f"@triton.jit(do_not_specialize=[{sizes}])", f"def {name}("]
     lines += [f"    {a},  # {comment}" if comment else f"    {a}," for a, comment in arguments]
     lines += [f"    {c}: tl.constexpr," for c in constants]

@@ -23,10 +23,11 @@ BYTES = 16  # that a thread reads at once
 
 
 @triton.jit
-def _place(x_ptr, carried_ptr, i, channel, real, H: tl.constexpr, K: tl.constexpr, opens):
-    """Places i of the window. `opens` tells whether some may be carried ones."""
-    value = tl.load(x_ptr + (i - K) * H + channel, mask=real & (i >= K), other=0.0).to(tl.float32)
-    if opens:
+def _place(x_ptr, carried_ptr, i, channel, real, H: tl.constexpr, K: tl.constexpr, EDGE: tl.constexpr):
+    """Places i of the window. EDGE: some may be carried ones."""
+    inputs = real & (i >= K) if EDGE else real
+    value = tl.load(x_ptr + (i - K) * H + channel, mask=inputs, other=0.0).to(tl.float32)
+    if EDGE:
         value += tl.load(carried_ptr + i * H + channel, mask=real & (i < K) & (i >= 0), other=0.0).to(tl.float32)
     return value
 
@@ -35,6 +36,26 @@ def _place(x_ptr, carried_ptr, i, channel, real, H: tl.constexpr, K: tl.constexp
 def _segment(ids_ptr, i, T, K: tl.constexpr):
     """The segments of places i; the carried window belongs to segment 0."""
     return tl.load(ids_ptr + (i - K), mask=(i >= K) & (i < K + T), other=0)
+
+
+@triton.jit
+def _outputs(
+    x_ptr, carried_ptr, ids_ptr, y_ptr, w, bias, start, channel, tap, T,
+    H: tl.constexpr, K: tl.constexpr, CHUNK: tl.constexpr, HAS_RESETS: tl.constexpr, EDGE: tl.constexpr,
+):  # fmt: skip
+    """The outputs of CHUNK steps. EDGE: the first may read carried places, the last may lie behind the end. A branch
+    in the loop would keep the loads of a step behind those before it, so this is a constant of the loop."""
+    own = channel < H
+    taps = (tap < K) & own
+    for step in tl.range(0, CHUNK, loop_unroll_factor=4):
+        t = start + step
+        inside = t < T if EDGE else t == t
+        value = _place(x_ptr, carried_ptr, t + 1 + tap, channel, taps & inside, H, K, EDGE)
+        if HAS_RESETS:
+            here = tl.load(ids_ptr + t, mask=inside, other=0)
+            value = tl.where(_segment(ids_ptr, t + 1 + tap, T, K) == here, value, 0.0)
+        y = bias + tl.sum(value * w, 0)[None, :]
+        tl.store(y_ptr + t * H + channel, y, mask=own & inside)
 
 
 @triton.jit(do_not_specialize=["T"])
@@ -69,20 +90,54 @@ def forward_kernel(
     bias = tl.zeros((1, BLOCK), tl.float32)
     if HAS_BIAS:
         bias = tl.load(bias_ptr + channel, mask=own, other=0.0).to(tl.float32)
-    for step in tl.range(0, CHUNK, loop_unroll_factor=4):
-        t = start + step
-        real = taps & (t < T)
-        value = _place(x_ptr, carried_ptr, t + 1 + tap, channel, real, H, K, first < K)
-        if HAS_RESETS:
-            here = tl.load(ids_ptr + t, mask=t < T, other=0)
-            value = tl.where(_segment(ids_ptr, t + 1 + tap, T, K) == here, value, 0.0)
-        y = bias + tl.sum(value * w, 0)[None, :]
-        tl.store(y_ptr + t * H + channel, y, mask=own & (t < T))
+    if (first < K) | (first + CHUNK > T):
+        _outputs(
+            x_ptr, carried_ptr, ids_ptr, y_ptr, w, bias, start, channel, tap, T, H, K, CHUNK, HAS_RESETS, True
+        )  # fmt: skip
+    else:
+        _outputs(
+            x_ptr, carried_ptr, ids_ptr, y_ptr, w, bias, start, channel, tap, T, H, K, CHUNK, HAS_RESETS, False
+        )  # fmt: skip
     if (first < T) & (first + CHUNK >= T):  # the last K places are carried on: those of the last step's episode
-        value = _place(x_ptr, carried_ptr, T + tap, channel, taps, H, K, T < K)
+        value = _place(x_ptr, carried_ptr, T + tap, channel, taps, H, K, True)
         if HAS_RESETS:
             value = tl.where(_segment(ids_ptr, T + tap, T, K) == tl.load(ids_ptr + T - 1), value, 0.0)
         tl.store(kept_ptr + tap * H + channel, value, mask=taps)
+
+
+@triton.jit
+def _gradients(
+    x_ptr, carried_ptr, ids_ptr, d_y_ptr, d_kept_ptr, d_x_ptr, d_carried_ptr, w, start, channel, tap, T,
+    H: tl.constexpr, K: tl.constexpr, CHUNK: tl.constexpr, HAS_RESETS: tl.constexpr, EDGE: tl.constexpr,
+):  # fmt: skip
+    """Writes those of CHUNK places of the window; returns those of the taps and of the bias."""
+    own = channel < H
+    taps = (tap < K) & own
+    d_w = tl.zeros(w.shape, tl.float32)
+    d_bias = tl.zeros(channel.shape, tl.float32)
+    for step in tl.range(0, CHUNK, loop_unroll_factor=4):
+        i = start + step
+        real = own & (i < K + T) if EDGE else own
+        value = _place(x_ptr, carried_ptr, i, channel, real, H, K, EDGE)
+        t = i - 1 - tap  # the outputs that read place i
+        reads = taps & (t >= 0) & (t < T) if EDGE else taps
+        if HAS_RESETS:
+            here = _segment(ids_ptr, i, T, K)
+            inside = (t >= 0) & (t < T) if EDGE else t == t
+            reads = reads & (tl.load(ids_ptr + t, mask=inside, other=-1) == here)
+        d_y = tl.load(d_y_ptr + t * H + channel, mask=reads, other=0.0).to(tl.float32)
+        d = tl.sum(d_y * w, 0)[None, :]
+        d_w += d_y * tl.where(reads, value, 0.0)
+        now = own & (i < T) if EDGE else own
+        d_bias += tl.load(d_y_ptr + i * H + channel, mask=now, other=0.0).to(tl.float32)
+        if EDGE:
+            carried_on = real & (i >= T)
+            if HAS_RESETS:
+                carried_on = carried_on & (tl.load(ids_ptr + T - 1) == here)
+            d += tl.load(d_kept_ptr + (i - T) * H + channel, mask=carried_on, other=0.0).to(tl.float32)
+            tl.store(d_carried_ptr + i * H + channel, d, mask=real & (i < K))
+        tl.store(d_x_ptr + (i - K) * H + channel, d, mask=real & (i >= K) if EDGE else real)
+    return d_w, d_bias
 
 
 @triton.jit(do_not_specialize=["T"])
@@ -117,30 +172,16 @@ def backward_kernel(
     carried_ptr, d_carried_ptr = carried_ptr + row * K * H, d_carried_ptr + row * K * H
     d_kept_ptr, ids_ptr = d_kept_ptr + row * K * H, ids_ptr + row * T
     w = tl.load(weight_ptr + channel * K + tap, mask=taps, other=0.0).to(tl.float32)
-    d_w = tl.zeros((TAPS, BLOCK), tl.float32)
-    d_bias = tl.zeros((1, BLOCK), tl.float32)
-    opens, ends = first < K, first + CHUNK > T
-    for step in tl.range(0, CHUNK, loop_unroll_factor=4):
-        i = start + step
-        real = own & (i < K + T)
-        value = _place(x_ptr, carried_ptr, i, channel, real, H, K, opens)
-        t = i - 1 - tap  # the outputs that read place i
-        reads = taps & (t >= 0) & (t < T)
-        if HAS_RESETS:
-            here = _segment(ids_ptr, i, T, K)
-            reads = reads & (tl.load(ids_ptr + t, mask=(t >= 0) & (t < T), other=-1) == here)
-        d_y = tl.load(d_y_ptr + t * H + channel, mask=reads, other=0.0).to(tl.float32)
-        d = tl.sum(d_y * w, 0)[None, :]
-        d_w += d_y * tl.where(reads, value, 0.0)
-        d_bias += tl.load(d_y_ptr + i * H + channel, mask=own & (i < T), other=0.0).to(tl.float32)
-        if ends:
-            carried_on = real & (i >= T)
-            if HAS_RESETS:
-                carried_on = carried_on & (tl.load(ids_ptr + T - 1) == here)
-            d += tl.load(d_kept_ptr + (i - T) * H + channel, mask=carried_on, other=0.0).to(tl.float32)
-        tl.store(d_x_ptr + (i - K) * H + channel, d, mask=real & (i >= K))
-        if opens:
-            tl.store(d_carried_ptr + i * H + channel, d, mask=real & (i < K))
+    if (first < K) | (first + CHUNK > T):
+        d_w, d_bias = _gradients(
+            x_ptr, carried_ptr, ids_ptr, d_y_ptr, d_kept_ptr, d_x_ptr, d_carried_ptr, w, start, channel, tap, T,
+            H, K, CHUNK, HAS_RESETS, True,
+        )  # fmt: skip
+    else:
+        d_w, d_bias = _gradients(
+            x_ptr, carried_ptr, ids_ptr, d_y_ptr, d_kept_ptr, d_x_ptr, d_carried_ptr, w, start, channel, tap, T,
+            H, K, CHUNK, HAS_RESETS, False,
+        )  # fmt: skip
     tl.store(parts_ptr + (part + tap) * H + channel, d_w, mask=taps)
     tl.store(parts_ptr + (part + K) * H + channel, d_bias, mask=own)
 
@@ -170,13 +211,13 @@ class _Depthwise(torch.autograd.Function):
         steps, kernel = x.shape[1], weight.shape[-1]
         grid, tile = _tile(x, kernel, steps + kernel)
         d_x, d_carried = torch.empty_like(x), torch.empty_like(carried)
-        parts = torch.empty(grid[0] * grid[1], kernel + 1, x.shape[2], dtype=torch.float32, device=x.device)
+        parts = torch.empty(*grid[:2], kernel + 1, x.shape[2], dtype=torch.float32, device=x.device)
         ids = x if segments is None else segments.contiguous()
         backward_kernel[grid](
             x, carried, weight, ids, d_y.contiguous(), d_kept.contiguous(), d_x, d_carried, parts, steps,
             HAS_RESETS=segments is not None, **tile,
         )  # fmt: skip
-        sums = parts.sum(0)
+        sums = parts.sum(1).sum(0)  # many short sums, then few: one long sum an output would leave a GPU idle
         d_weight = sums[:kernel].T.reshape(weight.shape).to(weight.dtype)
         return d_x, d_carried, d_weight, None if ctx.bias is None else sums[kernel].to(ctx.bias), None
 

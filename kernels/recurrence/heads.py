@@ -7,7 +7,8 @@ from .cell import Cell, Inputs
 from .tiles import INTERPRETED_CHUNK, Grid, Plan
 
 SHORTEST = 16  # steps of a chunk of time at least
-ELEMENTS = 512  # of a tile that one warp takes: more warps are fewer registers for each, but sums that cross them
+ELEMENTS = 1024  # of a tile that one warp takes: more warps are fewer registers for each, but sums that cross them
+CARRIED = 128  # the same where nothing is summed
 LANES = 1 << 17  # channels times chunks that fill the machine
 
 
@@ -25,8 +26,8 @@ def heads_plan(cell: Cell, inputs: Inputs) -> Plan:
     return Plan("heads", grid, constants, chunk, chunks, options=options)
 
 
-def head_tile(inputs: Inputs, runs: int) -> tuple[Grid, dict[str, object], dict[str, object]]:
-    """Grid, constants and options of a kernel whose programs are a head of each of `runs`."""
+def head_tile(inputs: Inputs, runs: int, elements: int = ELEMENTS) -> tuple[Grid, dict[str, object], dict[str, object]]:
+    """Grid, constants and options of a kernel whose programs are a head of each of `runs`, `elements` of it a warp."""
     heads, width = inputs.x.shape[2], inputs.x.shape[-1]
     features = inputs.beside[0].shape[-1] if inputs.beside and inputs.beside[0].dim() == 5 else 1
     block, across = 1 << (width - 1).bit_length(), 1 << (features - 1).bit_length()
@@ -38,4 +39,4 @@ def head_tile(inputs: Inputs, runs: int) -> tuple[Grid, dict[str, object], dict[
         "BLOCK_E": across,
     }
     tile = block * across
-    return (runs, heads), constants, {"num_warps": max(1, min(16, tile // ELEMENTS))}
+    return (runs, heads), constants, {"num_warps": max(1, min(16, tile // elements))}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ._triton import INTERPRETED
 from .cell import Backward, Cell, Forward, Inputs, previous
-from .heads import head_tile, heads_plan
+from .heads import CARRIED, head_tile, heads_plan
 from .leaves import shape_of
 from .products import operand, operand_dtype, recurrent_terms, weight_gradient
 from .tiles import Plan, channels, chunk_length, parameters, plan
@@ -126,7 +126,9 @@ def backward(
     d_weight = None
     if inputs.weight is not None and y is not None:
         d_weight = weight_gradient(cell, weight[0], d_x, d_r, y).to(inputs.weight.dtype)
-    return Backward(d_x, tuple(d_hoisted.flatten(1, 2).unbind(0)), d_weight, d_start, d_beside)
+    # chunks are summed here, rows with the gradients of the parameters: one sum of both would be long, and few of them
+    d_hoisted = d_hoisted.sum(2) if how.chunks > 1 and len(hoisted) else d_hoisted[:, :, 0]
+    return Backward(d_x, tuple(d_hoisted.unbind(0)), d_weight, d_start, d_beside)
 
 
 def final_traces(cell: Cell, inputs: Inputs, kept: Tensors) -> Tensors:
@@ -217,7 +219,7 @@ def _enter(
         *given, *maps, cut, rows, length, how.chunk, **how.constants, **how.options, **fixed
     )
     if cell.headed:
-        grid, constants, options = head_tile(inputs, rows)
+        grid, constants, options = head_tile(inputs, rows, CARRIED)
     else:
         (grid, constants), options = channels(rows, x.shape[-1]), {}
     backwards = role == "back_summary"

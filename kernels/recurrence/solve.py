@@ -80,6 +80,8 @@ def _walk(matrix: Matrix, values: Values, resets: Tensor | None, order: Iterable
 
 def _double(maps: Maps, matrix: Matrix, offset: Values, flags: Tensor | None) -> Values:
     """A flag says "a reset lies in this window"."""
+    if not matrix:  # nothing is carried from step to step
+        return offset
     length, span = offset[0].shape[1], 1
     varying = next(iter(matrix.values())).dim() == offset[0].dim()
     matrix = _filled(maps, matrix, offset, varying)

@@ -33,43 +33,49 @@ def _add_3(a: tl.tensor, b: tl.tensor, c: tl.tensor, d: tl.tensor, e: tl.tensor,
 
 
 @triton.jit
+def _lanes_2(a: tl.tensor, b: tl.tensor) -> tuple[tl.tensor, ...]:
+    if a.shape[1] > TOGETHER:
+        return tl.sum(a, 1, keep_dims=True), tl.sum(b, 1, keep_dims=True)
+    else:
+        return tl.reduce((a, b), 1, _add_2, keep_dims=True)
+
+
+@triton.jit
+def _lanes_3(a: tl.tensor, b: tl.tensor, c: tl.tensor) -> tuple[tl.tensor, ...]:
+    if a.shape[1] > TOGETHER:
+        return tl.sum(a, 1, keep_dims=True), tl.sum(b, 1, keep_dims=True), tl.sum(c, 1, keep_dims=True)
+    else:
+        return tl.reduce((a, b, c), 1, _add_3, keep_dims=True)
+
+
+@triton.jit
 def over_lanes_2(a: tl.tensor, b: tl.tensor, real: tl.tensor) -> tuple[tl.tensor, ...]:
     """`over_lanes` of two tiles at once"""
-    if real.shape[1] > TOGETHER:
-        return over_lanes(a, real), over_lanes(b, real)
-    else:
-        given = tl.where(real, a, 0.0), tl.where(real, b, 0.0)
-        return tl.reduce(given, 1, _add_2, keep_dims=True)
+    return _lanes_2(tl.where(real, a, 0.0), tl.where(real, b, 0.0))
 
 
 @triton.jit
 def over_lanes_3(a: tl.tensor, b: tl.tensor, c: tl.tensor, real: tl.tensor) -> tuple[tl.tensor, ...]:
     """`over_lanes` of three tiles at once"""
-    if real.shape[1] > TOGETHER:
-        return over_lanes(a, real), over_lanes(b, real), over_lanes(c, real)
-    else:
-        given = tl.where(real, a, 0.0), tl.where(real, b, 0.0), tl.where(real, c, 0.0)
-        return tl.reduce(given, 1, _add_3, keep_dims=True)
+    return _lanes_3(tl.where(real, a, 0.0), tl.where(real, b, 0.0), tl.where(real, c, 0.0))
+
+
+@triton.jit
+def over_head(a: tl.tensor, real: tl.tensor) -> tl.tensor:
+    """The sum of a tile, as a tile of one number: over features first, of which a thread has several"""
+    return tl.sum(over_features(a, real), 1, keep_dims=True)
 
 
 @triton.jit
 def over_head_2(a: tl.tensor, b: tl.tensor, real: tl.tensor) -> tuple[tl.tensor, ...]:
     """`over_head` of two tiles at once"""
-    a, b = over_lanes_2(a, b, real)
-    return tl.sum(a, 0, keep_dims=True), tl.sum(b, 0, keep_dims=True)
+    return _lanes_2(over_features(a, real), over_features(b, real))
 
 
 @triton.jit
 def over_head_3(a: tl.tensor, b: tl.tensor, c: tl.tensor, real: tl.tensor) -> tuple[tl.tensor, ...]:
     """`over_head` of three tiles at once"""
-    a, b, c = over_lanes_3(a, b, c, real)
-    return tl.sum(a, 0, keep_dims=True), tl.sum(b, 0, keep_dims=True), tl.sum(c, 0, keep_dims=True)
-
-
-@triton.jit
-def over_head(a: tl.tensor, real: tl.tensor) -> tl.tensor:
-    """The sum of a tile, as a tile of one number"""
-    return tl.sum(tl.sum(tl.where(real, a, 0.0), 1, keep_dims=True), 0, keep_dims=True)
+    return _lanes_3(over_features(a, real), over_features(b, real), over_features(c, real))
 
 
 @triton.jit

@@ -28,7 +28,7 @@ def relative_positions(
     with torch.inference_mode(False), torch.no_grad():
         found = _positions(*key)
     # What a graph makes while it is recorded is the graph's. What is kept stays, since recorded graphs read it there.
-    recording = key[3].type == "cuda" and torch.cuda.is_current_stream_capturing()
+    recording = not tracing and key[3].type == "cuda" and torch.cuda.is_current_stream_capturing()
     if not tracing and not recording and type(found) is Tensor and len(_kept) < KEPT:
         _kept[key] = found
     return found

@@ -93,6 +93,7 @@ def test_recurrences(tmp_path):
         {"time": "axon", **kind, "resets": True, "forward_ms": 0.5, "us_a_step": 9.0, "both_ms": 1.25}
         | {"forward_graph_ms": 0.25, "both_graph_ms": 1.0, "forward_bound_ms": 0.125, "both_bound_ms": 0.25},
         {"time": "slstm", **kind, "resets": False, "failed": "OutOfResources"},
+        {"time": "agalite", **kind, "forward_graph_ms": 0.5, "forward_bound_ms": 0.25},
         {"peer": "lstm", **kind, "tf32": True, **peer, "times_faster": 4.0},
         {"check": "gru", **kind, "right": True, "runs": 200, "runs_that_moved": 0},
         {"check": "far", **kind, "right": False},
@@ -102,5 +103,6 @@ def test_recurrences(tmp_path):
     text = (tmp_path / "README.md").read_text()
     assert "| axon | [2,3,1x4] | float32 | 2 % | 0.5 (0.25) | 9 | 1.25 (1) | 50% / 25% |" in text
     assert "| slstm | [2,3,1x4] | float32 | – | OutOfResources | – | OutOfResources | – |" in text
+    assert "| agalite | [2,3,1x4] | float32 | – | (0.5) | – | – | 50% |" in text
     assert "| lstm | [2,3,1x4] | float32 (TF32) | 4 | 1 | 12 | 3 (2) | 4 |" in text
     assert "2 cases, outputs, states, traces and gradients against float64, 1 wrong; 200 runs" in text

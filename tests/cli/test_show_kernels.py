@@ -4,6 +4,7 @@ import ast
 import json
 import time
 
+import pytest
 from typer.testing import CliRunner
 
 from cortexc.cli.app import app
@@ -60,6 +61,7 @@ def test_measure(piped):
     assert "forward+backward" in ran
 
 
+@pytest.mark.interpreter
 def test_measure_without_a_compiler():
     """Under the interpreter nothing is compiled: that is said, and the time is still taken."""
     text = show("recurrence(cell=mingru)", "--stage", "kernels", "--d-hidden", "8", "--measure")

@@ -24,10 +24,11 @@ COMMANDS = [line for kind, _, text in FENCES if kind == "sh" for line in text.sp
 def run(arguments: list[str], folder: Path) -> str:
     """The output of a fresh process, as a user's: no interpreter of Triton, the page's files at hand."""
     clean = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    path = os.pathsep.join(filter(None, (str(folder), str(ROOT / "src"), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env=clean | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT / "src")]), "OMP_NUM_THREADS": "1"},
+        env=clean | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=120,

@@ -14,7 +14,7 @@ from cortexc.kernels import warnings
 from cortexc.kernels.recurrence import tiles
 from cortexc.runtime import CompiledStack
 
-from ..tolerances import TOLERANCES, assert_close
+from ..tolerances import CANCELLING, TOLERANCES, assert_close
 from .contract import DEVICE, ROWS, WIDTH, carried, inputs, leaves, mask, pieces, run
 from .routed import ALPHA, F32, F64, OPTIONAL, PATTERNS, RANK, ROUTES, SLOTS, Routed, adapted, compiled, pair
 
@@ -88,7 +88,7 @@ def check_against_merged(name: str, backend: str, dtype: torch.dtype) -> None:
     largest = max((g.norm().item() for g in expected.values()), default=0.0)
     for n, g in expected.items():
         error = (grads[n] - g).double().norm().item()
-        scale = 1.0 if dtype == F64 else max(g.norm().item(), 5e-4 * largest)
+        scale = 1.0 if dtype == F64 else max(g.norm().item(), CANCELLING * largest)
         assert error <= 10 * TOLERANCES[dtype] * scale, f"{n}: {error:.1e} of {scale:.1e}"
 
 
