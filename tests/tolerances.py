@@ -7,8 +7,8 @@ from torch import Tensor
 
 # float64: the largest absolute difference; the others: the norm of the difference relative to that of the expected.
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 2e-5, torch.bfloat16: 2e-2, torch.float16: 5e-3}
-# Gradients that are zero by symmetry (a key's bias under softmax) are sums of terms that cancel: in lower precision they
-# are held to this share of the largest gradient. An H100 leaves up to 2e-8 of it in float32, a CPU 1e-8.
+# Gradients that are zero by symmetry (a key's bias under softmax) are sums of terms that cancel: in lower precision
+# they are held to this share of the largest gradient. An H100 leaves up to 2e-8 of it in float32, a CPU 1e-8.
 CANCELLING = 1e-3
 
 

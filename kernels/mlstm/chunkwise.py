@@ -187,7 +187,8 @@ def _reach(log_f: Tensor, between: Tensor, ids: Tensor | None) -> Tensor:
     if ids is None:
         return log_f.cumsum(-1)
     first = (ids[..., :, None] == ids[..., None, :]).to(torch.uint8).argmax(-1).expand_as(log_f)
-    return log_f.gather(-1, first) + between.gather(-1, first[..., None])[..., 0]
+    # gathered from a row of a's own: a gradient that several steps add to at once would change from run to run
+    return (between + log_f[..., None, :]).gather(-1, first[..., None])[..., 0]
 
 
 def _chunked(x: Tensor, pad: int, chunks: int, fill: float = 0.0) -> Tensor:
