@@ -327,7 +327,7 @@ def flashrnn(name: str, shape: Shape, dtype: torch.dtype, op: RecurrenceOp) -> N
         row["peer_both_ms"] = median_ms(peer_both)
         row["peer_both_graph_ms"] = median_ms(captured(peer_both).replay)
     except Exception as error:  # widths that the peer has no kernel for are a line of the table
-        row["peer_failed"] = f"{type(error).__name__}: {str(error)[:80]}"
+        row["peer_failed"] = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
     tell(**row)
 
 

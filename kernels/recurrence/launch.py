@@ -236,7 +236,7 @@ def _chunk_values(cell: Cell, inputs: Inputs, how: Plan, index: int) -> Tensor:
 
 
 def _plan(cell: Cell, inputs: Inputs, x: Tensor, direction: str) -> Plan:
-    return heads_plan(cell, inputs) if cell.headed else plan(cell, x, inputs.weight, direction)
+    return heads_plan(cell, inputs, direction) if cell.headed else plan(cell, x, inputs.weight, direction)
 
 
 def _steps(cell: Cell, inputs: Inputs, index: int, dtype: torch.dtype) -> Tensor:
