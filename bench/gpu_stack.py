@@ -37,7 +37,7 @@ def arguments() -> argparse.Namespace:
     add("--device", default="auto")
     add("--rounds", type=int, default=20)
     add("--seconds", type=float, default=20.0, help="time at most for one backend and mode")
-    add("--commit", default=None, help="commit to record where the tree has no git folder")
+    add("--commit", default=None, help="commit of this tree, where its git folder does not say")
     add("--out", type=Path, default=None, help="result file (default: bench/results/<device>_<work>.json)")
     return parser.parse_args()
 
@@ -95,8 +95,8 @@ def main() -> None:
     here, missing = peers(work, args.peers)
     outcomes += compare(here, work, same_weights=False, progress=tell, **limits)
     document = record(work, outcomes, missing_peers=missing)
-    if document["environment"]["commit"] is None:
-        document["environment"]["commit"] = args.commit
+    if args.commit is not None:
+        document["environment"] |= {"commit": args.commit, "dirty": False}
     for outcome in outcomes:
         print(line(outcome))
     if missing:
