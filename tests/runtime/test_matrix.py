@@ -27,6 +27,7 @@ BACKENDS = [
     pytest.param("eager", F32, id="eager-float32"),
     pytest.param("triton", F32, id="triton-float32", marks=[] if GPU else [SLOW]),
     pytest.param("inductor", F64, id="inductor-float64", marks=[SLOW]),
+    pytest.param("inductor", F32, id="inductor-float32", marks=[SLOW]),
 ]
 
 
