@@ -8,8 +8,8 @@ from torch import Tensor
 # float64: the largest absolute difference; the others: the norm of the difference relative to that of the expected.
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 2e-5, torch.bfloat16: 2e-2, torch.float16: 5e-3}
 # Gradients that are zero by symmetry (a key's bias under softmax) are sums of terms that cancel: in lower precision
-# they are held to this share of the largest gradient. An H100 leaves up to 2e-8 of it in float32, a CPU 1e-8.
-CANCELLING = 1e-3
+# they are held to this share of the largest gradient. An H100 was seen to leave 1.7e-8 of that in float32.
+CANCELLING = {"cpu": 5e-4, "cuda": 1e-3}
 
 
 def distance(actual: Tensor, expected: Tensor, dtype: torch.dtype) -> float:

@@ -156,5 +156,5 @@ def check_gradients(stack: CompiledStack, reference: CompiledStack, steps: int, 
     largest = max(g.norm().item() for g in expected.values())
     for path, g in found.items():
         error = (g.double() - expected[path]).norm().item()
-        scale = 1.0 if dtype == torch.float64 else max(expected[path].norm().item(), CANCELLING * largest)
+        scale = 1.0 if dtype == torch.float64 else max(expected[path].norm().item(), CANCELLING[DEVICE] * largest)
         assert error <= TOLERANCES[dtype] * scale, f"{path}: {error:.1e} of {scale:.1e}"

@@ -88,7 +88,7 @@ def check_against_merged(name: str, backend: str, dtype: torch.dtype) -> None:
     largest = max((g.norm().item() for g in expected.values()), default=0.0)
     for n, g in expected.items():
         error = (grads[n] - g).double().norm().item()
-        scale = 1.0 if dtype == F64 else max(g.norm().item(), CANCELLING * largest)
+        scale = 1.0 if dtype == F64 else max(g.norm().item(), CANCELLING[DEVICE] * largest)
         assert error <= 10 * TOLERANCES[dtype] * scale, f"{n}: {error:.1e} of {scale:.1e}"
 
 
