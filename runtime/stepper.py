@@ -1,5 +1,5 @@
-"""`Stepper`: stepping at low latency. The state lives in fixed buffers and is updated in place; on a GPU one step
-is one CUDA graph, captured once and replayed, on a CPU large memories are written where they stand.
+"""`Stepper`: stepping at low latency. The state is the stepper's own: on a GPU it lives in fixed buffers and one step
+is one CUDA graph, captured once and replayed; on a CPU large memories are written where they stand.
 
 A plain ``stack.step`` is a pure function and launches every kernel by itself; a policy acting in an environment wants
 neither. The numbers are the same.
@@ -21,6 +21,7 @@ from .recording import copy_all
 
 if TYPE_CHECKING:
     from .module import CompiledStack
+    from .state import Leaves
 
 WARM_UP = 3  # runs before a capture: kernels compile, libraries allocate their workspaces
 
@@ -78,9 +79,8 @@ class Stepper:
         """The same on a CPU where all parts are ours: nobody else sees the tensors inside, so that autograd need not
         watch them and ops may write to the state."""
         with torch.inference_mode(), overwriting(self._leaves):
-            y, after = self.stack.run(self._x, self._leaves, mask, self._routes, record=False)
-            changed = [(leaf, value) for leaf, value in zip(self._leaves, after, strict=True) if value is not leaf]
-            copy_all([leaf for leaf, _ in changed], [value for _, value in changed])
+            # A copy of x, since what is carried may be a view of it.
+            y, self._leaves = self.stack.run(self._x.clone(), self._leaves, mask, self._routes, record=False)
         self._y = y.clone()  # which autograd may read
 
     @torch.no_grad()
@@ -111,8 +111,14 @@ class Stepper:
         if self._epoch != self.stack.epoch or self._routed != routed or self._modes != self.stack.modes():
             held, self._routed = self._leaves, routed
             self._prepare()
-            for leaf, value in zip(self._leaves, held, strict=True):
-                leaf.copy_(value)
+            self._carry(held)
+
+    def _carry(self, values: Leaves) -> None:
+        """Go on from copies of these values, where a captured graph looks for them."""
+        if self._graph is None:  # the leaves of a step may be views of one another
+            self._leaves = tuple(torch.empty_like(leaf) for leaf in self._leaves)
+        for leaf, value in zip(self._leaves, values, strict=True):
+            leaf.copy_(value)
 
     @property
     def state(self) -> TensorDict:
@@ -123,6 +129,4 @@ class Stepper:
     @state.setter
     def state(self, state: TensorDict) -> None:
         self._follow()
-        given = self.stack.layout.unpack(state, self.batch, self._x.device, self._x.dtype)
-        for leaf, value in zip(self._leaves, given, strict=True):
-            leaf.copy_(value)
+        self._carry(self.stack.layout.unpack(state, self.batch, self._x.device, self._x.dtype))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..overwrite import CACHE, may_overwrite
+from ..overwrite import may_overwrite, rows_in_cache
 from ..precision import accumulate_dtype, cast, full_precision
 from ..segments import reset_state
 from .fused_step import step_fused
@@ -67,7 +67,7 @@ def _in_blocks(
     own = may_overwrite(c)
     after = c if own else torch.empty_like(c, memory_format=torch.contiguous_format)
     read = torch.empty_like(query)
-    rows = max(1, CACHE // max(1, c[:1].numel() * c.element_size() * (1 if own else 2)))
+    rows = rows_in_cache(c[:1].numel() * c.element_size() * (1 if own else 2))
     for first in range(0, c.shape[0], rows):
         part = slice(first, first + rows)
         now = after[part]

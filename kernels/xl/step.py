@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..overwrite import CACHE, may_overwrite
+from ..overwrite import may_overwrite
 from ..pointwise.region import loops_on_triton
 from ..precision import accumulate_dtype, cast
 from ..segments import reset_state
@@ -157,16 +157,22 @@ def xl_memory_step(x: Tensor, mem: Tensor, fill: Tensor, resets: Tensor | None =
         if resets is not None:
             mem.masked_fill_(resets[:, None, None], 0)
             fill = torch.where(resets, 0, fill)
-        _shift(mem, x)
-        return mem, (fill + 1).clamp(max=mem.shape[1])
+        return _slide(mem, x), (fill + 1).clamp(max=mem.shape[1])
     return xl_memory(x[:, None], mem, fill, None if resets is None else resets.to(torch.int64)[:, None])
 
 
-def _shift(mem: Tensor, x: Tensor) -> None:
-    """Every slot takes its right neighbour's input, and the last takes x [B, H]; a few rows at a time, whose copy a
-    cache holds."""
-    rows = max(1, CACHE // (mem[:1].numel() * mem.element_size() or 1))
-    for first in range(0, mem.shape[0], rows):
-        part = mem[first : first + rows]
-        part[:, :-1].copy_(part[:, 1:].clone())
-    mem[:, -1].copy_(x)
+def _slide(mem: Tensor, x: Tensor) -> Tensor:
+    """The memory [B, M, H] one slot further along the buffer it is a window of, where x [B, H] is written.
+
+    Nothing else moves. At the end of its buffer, once in M steps, the memory goes to the start of a new one."""
+    rows, slots, width = mem.shape
+    start, length = mem.storage_offset() // width, mem.stride(0) // width
+    whole = mem.untyped_storage().nbytes() == rows * length * width * mem.element_size() and mem.stride(1) == width
+    if not whole or start + slots == length:
+        start, length = 0, 2 * slots
+        buffer = mem.new_empty(rows, length, width)
+        buffer[:, :slots].copy_(mem)
+    else:
+        buffer = mem.as_strided((rows, length, width), (length * width, width, 1), 0)
+    buffer[:, start + slots].copy_(x)
+    return buffer[:, start + 1 : start + 1 + slots]

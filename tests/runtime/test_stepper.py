@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cortexc import CortexInputError, CortexStateError
 from cortexc.runtime import CompiledStack
+from cortexc.runtime.stepper import Stepper
 
 from ..tolerances import assert_close
 from .contract import DEVICE, PATTERNS, ROWS, WIDTH, inputs, leaves, make, mask
@@ -166,21 +167,31 @@ def test_takes_no_gradient() -> None:
 
 
 def test_memories_stay_where_they_are_on_a_cpu() -> None:
-    """What is large is updated in place, and nobody sees it: not in x, not in a state that was read or set."""
+    """A matrix is written in place, a window slides in its buffer. Nobody sees it: not in x, not in a state that was
+    read or set."""
     stack, x = make(PATTERNS["AXMS"], "eager", F64), inputs(STEPS, F64)
     stack.cpu()
     stepper = stack.stepper(ROWS)
     x = x.cpu()
     kept_x = x.clone()
     stepper(x[:, 0])
-    places, state = [leaf.data_ptr() for leaf in stepper._leaves], stepper.state
+    state = stepper.state
     before = {path: leaf.clone() for path, leaf in leaves(state).items()}
     first = stepper(x[:, 1]).clone()
     stepper.state = state
     assert_close(stepper(x[:, 1]), first)
-    assert [leaf.data_ptr() for leaf in stepper._leaves] == places
+    places = where(stepper)
+    stepper(x[:, 2])
+    assert len(places) == 4
+    assert where(stepper) == places
     assert torch.equal(x, kept_x)
     assert all(torch.equal(leaf, before[path]) for path, leaf in leaves(state).items())
+
+
+def where(stepper: Stepper) -> list[int]:
+    """The memory of AXMS's two matrices and two windows."""
+    large = [leaf for leaf in stepper._leaves if leaf.shape[1:] in ((4, 8, 8), (5, WIDTH))]
+    return [leaf.untyped_storage().data_ptr() for leaf in large]
 
 
 def test_autograd_may_read_the_output() -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cortexc.kernels import mlstm_step
-from cortexc.kernels.mlstm import step as module
+from cortexc.kernels import mlstm_step, overwrite
 
 from ...tolerances import assert_close
 
@@ -22,7 +21,7 @@ def test_rows_in_blocks(rows: int, cache: int, monkeypatch: pytest.MonkeyPatch) 
     resets = torch.arange(rows) == 1
     kept = c.clone()
     wanted = mlstm_step(q, k, v, i, f, c, n, m, resets)  # with gradients on: the whole at once
-    monkeypatch.setattr(module, "CACHE", cache)
+    monkeypatch.setattr(overwrite, "CACHE", cache)
     with torch.no_grad():
         found = mlstm_step(q, k, v, i, f, c, n, m, resets)
     for a, b in zip(found, wanted, strict=True):
