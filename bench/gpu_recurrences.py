@@ -1,13 +1,13 @@
 """On a GPU: are the Triton kernels right at real sizes, and how fast are they?
 
-    PYTHONPATH=src python bench/gpu_recurrences.py [--only checks,times,peers,sweeps] [--part 0/8] [--out FILE]
+    PYTHONPATH=src python bench/gpu_recurrences.py [--only checks,times,peers] [--part 0/8] [--out FILE]
 
 Right: against the reference in float64 on the same numbers, relative norm, outputs, final state, traces and every
 gradient; and 200 runs of each give the same bits. Fast: CUDA events, median, forward alone and forward with backward;
 `bound` is the time to move the bytes that must move, at the copy rate measured in the same run. Peers: torch's LSTM and
-GRU (cuDNN) beside ours with the same input product; FlashRNN's Triton kernels, if installed, beside our loops. `sweeps`
-times the tile choices. `--part i/n` runs every n-th job only: several such processes side by side fill Triton's cache
-before a timed run. `--only small` is for sanitizers:
+GRU (cuDNN) beside ours with the same input product; FlashRNN's Triton kernels, if installed, beside our loops.
+`--part i/n` runs every n-th job only: several such processes side by side fill Triton's cache before a timed run.
+`--only small` is for sanitizers:
 
     PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool memcheck python bench/gpu_recurrences.py --only small
 """
@@ -16,101 +16,37 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import itertools
 import json
-import os
-import statistics
-import sys
-import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import torch
+from gpu_work import (
+    RECURRENCES,
+    ROWS,
+    Job,
+    Shape,
+    Work,
+    about,
+    agalite,
+    arguments,
+    captured,
+    conv,
+    copy_rate,
+    gradients,
+    load,
+    median_ms,
+    recurrence,
+    tell,
+)
 from torch import Tensor
 
-from cortexc.compiler.library.recurrences import agalite as agalite_of
-from cortexc.compiler.library.recurrences import axon, gru, lstm, slstm
-from cortexc.compiler.recurrence import Recurrence, emit_module
-from cortexc.compiler.recurrence.cost import cost
-from cortexc.kernels import causal_conv
-from cortexc.kernels.recurrence import RecurrenceOp, tiles
-from cortexc.kernels.recurrence.cell import Inputs
-from cortexc.kernels.recurrence.engine import run_backward, run_forward
+from cortexc.kernels.recurrence import RecurrenceOp
 
 LIMIT = {torch.float32: 2e-5, torch.bfloat16: 2e-2, torch.float16: 5e-3}
 RUNS = 200  # of the same input, which must give the same bits
-RECURRENCES = {rec.name: rec for rec in (slstm, axon, lstm, gru)}
-ROWS: list[dict] = []  # what --out keeps
-
-
-def tell(**row: object) -> None:
-    """Print a row and keep it."""
-    ROWS.append(row)
-    print("  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in row.items()), flush=True)
-
-
-def copy_rate() -> float:
-    """Bytes a millisecond that a large copy moves, read and written."""
-    source = torch.empty(1 << 29, dtype=torch.uint8, device="cuda")
-    target = torch.empty_like(source)
-    return 2 * source.numel() / median_ms(lambda: target.copy_(source))
-
-
-@dataclass(frozen=True)
-class Shape:
-    """B rows, T steps, N heads of width D."""
-
-    rows: int
-    steps: int
-    heads: int
-    width: int
-
-    def __str__(self) -> str:
-        return f"[{self.rows},{self.steps},{self.heads}x{self.width}]"
-
-
-def load(rec: Recurrence) -> ModuleType:
-    path = Path(tempfile.gettempdir()) / f"generated_{rec.name}.py"  # one place, so that Triton's cache is found again
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(emit_module(rec))
-    draft.replace(path)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def arguments(op: RecurrenceOp, shape: Shape, dtype: torch.dtype, resets: bool, traces: bool) -> list:
-    """Fresh random inputs: x, params, weight, state, traces, resets."""
-    cell, width = op.cell, shape.heads * shape.width
-
-    def draw(*size: int, scale: float = 1.0, of: torch.dtype = torch.float32) -> Tensor:
-        return (scale * torch.randn(*size, device="cuda")).to(of).requires_grad_()
-
-    x = draw(shape.rows, shape.steps, len(cell.inputs), width, of=dtype)
-    params = tuple(draw(width, scale=0.3) for _ in cell.params)
-    weight = None
-    if cell.recurrent is not None:
-        weight = draw(shape.heads, len(cell.gates), shape.width, shape.width, scale=shape.width**-0.5, of=dtype)
-    state = tuple(draw(shape.rows, width, scale=0.5).detach().abs().requires_grad_() for _ in cell.state)
-    held = tuple(draw(shape.rows, width).detach() for _ in range(cell.traced)) if traces else ()
-    mask = torch.rand(shape.rows, shape.steps, device="cuda") < 0.02 if resets else None
-    return [x, params, weight, state, held, mask]
-
-
-def gradients(op: RecurrenceOp, given: list, seeds: list[Tensor], impl: str) -> tuple[list[Tensor], list[Tensor]]:
-    outputs, last, traces = op.sequence(*given, impl=impl)
-    leaves = [t for t in (given[0], *given[1], given[2], *given[3]) if t is not None]
-    results = [*outputs, *last]
-    seeds = [s.to(r.dtype) for s, r in zip(seeds, results, strict=True)]
-    return [*results, *traces], list(torch.autograd.grad(results, leaves, seeds))
 
 
 def check(op: RecurrenceOp, shape: Shape, dtype: torch.dtype, resets: bool, runs: int = RUNS) -> bool:
@@ -157,106 +93,26 @@ def _relative(a: Tensor, b: Tensor) -> float:
     return ((a.double() - b.double()).norm() / b.double().norm().clamp_min(1e-30)).item()
 
 
-def median_ms(run: Callable[[], object], repeat: int = 20) -> float:
-    for _ in range(3):
-        run()
-    times = []
-    for _ in range(repeat):
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()
-        run()
-        end.record()
-        torch.cuda.synchronize()
-        times.append(start.elapsed_time(end))
-    return statistics.median(times)
-
-
-def bare(op: RecurrenceOp, given: list, seeds: list[Tensor] | None) -> Callable[[], object]:
-    """Forward and, with `seeds`, backward without autograd, as a CUDA graph can capture them."""
-    cell, inputs = op.cell, Inputs(*given)
-    count = len(cell.outputs)
-
-    @torch.no_grad()
-    def run() -> object:
-        found, _ = run_forward(cell, inputs, "triton", keep=True)
-        if seeds is None:
-            return found
-        attached = [True] * len(cell.state)
-        return run_backward(cell, inputs, "triton", found.kept, seeds[:count], seeds[count:], attached)
-
-    return run
-
-
-def captured(run: Callable[[], object]) -> torch.cuda.CUDAGraph:
-    """The same work as one CUDA graph: what is left when launching costs nothing."""
-    graph = torch.cuda.CUDAGraph()
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            run()
-    torch.cuda.synchronize()
-    with torch.cuda.graph(graph, stream=stream):
-        run()
-    return graph
-
-
-def time(op: RecurrenceOp, shape: Shape, dtype: torch.dtype, resets: bool = False, note: str = "") -> None:
-    given = arguments(op, shape, dtype, resets, traces=False)
-    row: dict = {"time": op.cell.name, "shape": str(shape), "dtype": str(dtype)[6:], "resets": resets, "note": note}
-    bytes_ = cost(RECURRENCES[op.cell.name], width=shape.heads * shape.width, itemsize=dtype.itemsize)
+def time(name: str, work: Work, shape: Shape, dtype: torch.dtype, *, bounded: bool, resets: bool = False) -> None:
+    """Launched, and as graphs; where nothing but bytes need take time, beside the time to move them."""
+    what = {"shape": str(shape), "dtype": str(dtype)[6:], "resets": resets}
     tokens = shape.rows * shape.steps
-    try:
-        with torch.no_grad():
-            row["forward_ms"] = median_ms(lambda: op.sequence(*given, impl="triton"))
-        row["us_a_step"] = 1e3 * row["forward_ms"] / shape.steps
-        outputs, last, _ = op.sequence(*given, impl="triton")
-        seeds = [torch.randn_like(t) for t in (*outputs, *last)]
-        row["both_ms"] = median_ms(lambda: gradients(op, given, seeds, "triton"))
-        row["both_graph_ms"] = median_ms(captured(bare(op, given, seeds)).replay)
-        row["forward_graph_ms"] = median_ms(captured(bare(op, given, None)).replay)
-        if op.cell.recurrent is None:
-            rate = copy_rate()
-            row["forward_bound_ms"] = tokens * (bytes_.bytes_forward + bytes_.bytes_kept) / rate
-            row["both_bound_ms"] = row["forward_bound_ms"] + tokens * bytes_.bytes_backward / rate
-    except Exception as error:  # a tile choice that does not fit is a line of the sweep, not its end
-        row["failed"] = f"{type(error).__name__}: {str(error)[:120]}"
-    tell(**row)
-
-
-def agalite(shape: Shape, dtype: torch.dtype) -> None:
-    """AGaLiTe of rank 2 with 6 features a head, as in its core; forward without and with what a backward reads."""
-    terms, features = 2, 6
-    rec = agalite_of(terms, 1e-5)
-    op = load(rec).OP
-    lead, width = (shape.rows, shape.steps, shape.heads), shape.width
-    x = torch.randn(*lead, 5, width, device="cuda").to(dtype).requires_grad_()
-    f = torch.randn(*lead, 3, features, device="cuda").to(dtype).requires_grad_()
-    waves = torch.ones(*lead, terms // 2, device="cuda", dtype=dtype)
-    sizes = {"d": (width,), "ed": (features, width)}
-    state = tuple(torch.zeros(shape.rows, shape.heads, *sizes[axes], device="cuda") for axes in op.cell.state_axes)
-    given = [x, (), None, state, (), None, (f, waves)]
-    bytes_ = cost(rec, width=shape.heads * width, head_width=width, features=features, itemsize=dtype.itemsize)
-    rate = copy_rate() / (shape.rows * shape.steps)
-
-    def forward() -> Tensor:
-        return op.sequence((x, f, waves), (), None, state, impl="triton")[0][0]
-
-    d = torch.randn_like(forward())
-
-    def both() -> object:
-        return torch.autograd.grad(forward(), [x, f], d)
-
-    what = {"shape": str(shape), "dtype": str(dtype)[6:]}
-    row: dict = {"time": "agalite", **what}
     with torch.no_grad():
-        row["forward_ms"], alone = median_ms(forward), median_ms(captured(forward).replay)
-    row["both_ms"], row["both_graph_ms"] = median_ms(both), median_ms(captured(both).replay)
-    row["forward_graph_ms"] = median_ms(captured(bare(op, given, None)).replay)
-    row["forward_bound_ms"] = (bytes_.bytes_forward + bytes_.bytes_kept) / rate
-    row["both_bound_ms"] = row["forward_bound_ms"] + bytes_.bytes_backward / rate
+        launched, alone = median_ms(work.forward), median_ms(captured(work.forward).replay)
+    row: dict = {"time": name, **what, "forward_ms": launched, "us_a_step": 1e3 * launched / shape.steps}
+    row["both_ms"], row["both_graph_ms"] = median_ms(work.both), median_ms(captured(work.replayed).replay)
+    with torch.no_grad():
+        row["forward_graph_ms"] = median_ms(captured(work.kept).replay)
+    if not bounded:
+        tell(**row)
+        return
+    rate = copy_rate() / tokens
+    row["forward_bound_ms"] = (work.bytes_forward + work.bytes_kept) / rate
+    row["both_bound_ms"] = row["forward_bound_ms"] + work.bytes_backward / rate
     tell(**row)
-    bound = bytes_.bytes_forward / rate
-    tell(time="agalite, nothing kept", **what, forward_graph_ms=alone, forward_bound_ms=bound)
+    if work.bytes_kept:
+        bound = work.bytes_forward / rate
+        tell(time=f"{name}, nothing kept", **what, forward_graph_ms=alone, forward_bound_ms=bound)
 
 
 def peer(name: str, shape: Shape, dtype: torch.dtype, op: RecurrenceOp) -> None:
@@ -331,29 +187,6 @@ def flashrnn(name: str, shape: Shape, dtype: torch.dtype, op: RecurrenceOp) -> N
     tell(**row)
 
 
-def conv(shape: Shape, dtype: torch.dtype) -> None:
-    """The depthwise causal convolution of mLSTM and sLSTM: 4 taps."""
-    width = shape.width
-    x = torch.randn(shape.rows, shape.steps, width, device="cuda", dtype=dtype, requires_grad=True)
-    carried = torch.zeros(shape.rows, 4, width, device="cuda", dtype=dtype)
-    weight = torch.randn(width, 1, 4, device="cuda", dtype=dtype, requires_grad=True)
-    bias, d = torch.zeros(width, device="cuda", dtype=dtype, requires_grad=True), torch.randn_like(x)
-
-    def forward() -> Tensor:
-        return causal_conv(x, carried, weight, bias)[0]
-
-    def both() -> object:
-        return torch.autograd.grad(forward(), [x, weight, bias], d)
-
-    moved = x.numel() * x.element_size() / copy_rate()
-    row: dict = {"time": "conv", "shape": str(shape), "dtype": str(dtype)[6:]}
-    with torch.no_grad():
-        row["forward_graph_ms"] = median_ms(captured(forward).replay)
-    row["both_graph_ms"] = median_ms(captured(both).replay)
-    tell(**row, forward_bound_ms=2 * moved, both_bound_ms=5 * moved)
-
-
-Job = Callable[[], object]
 HALF, FULL = torch.bfloat16, torch.float32
 AGALITE = (Shape(16, 256, 8, 32), Shape(8, 4096, 8, 128))
 
@@ -403,26 +236,48 @@ def small(ops: dict[str, RecurrenceOp]) -> list[Job]:
         "gru": Shape(3, 4, 1, 300),
         "axon": Shape(2, 70, 1, 40),
     }
-    return [partial(check, ops[n], s, dtype, True, runs=1) for n, s in shapes.items() for dtype in (FULL, HALF)]
+    jobs: list[Job] = []
+    for dtype in (FULL, HALF):
+        jobs += [partial(check, ops[n], s, dtype, True, runs=1) for n, s in shapes.items()]
+        jobs += [partial(once, agalite, Shape(2, 70, 2, 24), dtype), partial(once, conv, Shape(2, 70, 1, 40), dtype)]
+    return jobs
+
+
+def once(make: Callable[[Shape, torch.dtype], Work], shape: Shape, dtype: torch.dtype) -> None:
+    """For a sanitizer to look at."""
+    work = make(shape, dtype)
+    with torch.no_grad():
+        work.forward()
+    work.both()
+    tell(once=make.__name__, shape=str(shape), dtype=str(dtype)[6:])
+
+
+def timed(op: RecurrenceOp, shape: Shape, dtype: torch.dtype, resets: bool = False) -> None:
+    work = recurrence(op, shape, dtype, resets)
+    time(op.cell.name, work, shape, dtype, bounded=op.cell.recurrent is None, resets=resets)
+
+
+def timed_part(make: Callable[[Shape, torch.dtype], Work], shape: Shape, dtype: torch.dtype) -> None:
+    time(make.__name__, make(shape, dtype), shape, dtype, bounded=True)
 
 
 def times(ops: dict[str, RecurrenceOp]) -> list[Job]:
     jobs: list[Job] = []
     for shape in (Shape(16, 256, 4, 64), Shape(64, 64, 4, 64)):
-        jobs += [partial(time, ops["slstm"], shape, HALF, resets) for resets in (False, True)]
-        jobs += [partial(time, ops["slstm"], shape, FULL)]
-    jobs += [partial(time, ops["slstm"], Shape(16, 256, 4, width), HALF) for width in (128, 256, 512)]
+        jobs += [partial(timed, ops["slstm"], shape, HALF, resets) for resets in (False, True)]
+        jobs += [partial(timed, ops["slstm"], shape, FULL)]
+    jobs += [partial(timed, ops["slstm"], Shape(16, 256, 4, width), HALF) for width in (128, 256, 512)]
     for shape in (Shape(16, 256, 1, 256), Shape(8, 4096, 1, 1024)):
-        jobs += [partial(time, ops["axon"], shape, dtype) for dtype in (FULL, HALF)]
+        jobs += [partial(timed, ops["axon"], shape, dtype) for dtype in (FULL, HALF)]
     for resets in (False, True):
-        jobs += [partial(time, ops["lstm"], Shape(16, 256, 1, 256), HALF, resets)]
-    jobs += [partial(time, ops[name], Shape(16, 256, 4, 64), HALF) for name in ("lstm", "gru")]
+        jobs += [partial(timed, ops["lstm"], Shape(16, 256, 1, 256), HALF, resets)]
+    jobs += [partial(timed, ops[name], Shape(16, 256, 4, 64), HALF) for name in ("lstm", "gru")]
     jobs += [
-        partial(conv, shape, dtype)
+        partial(timed_part, conv, shape, dtype)
         for shape in (Shape(16, 256, 1, 512), Shape(8, 4096, 1, 1024))
         for dtype in (FULL, HALF)
     ]
-    jobs += [partial(agalite, shape, dtype) for shape in AGALITE for dtype in (FULL, HALF)]
+    jobs += [partial(timed_part, agalite, shape, dtype) for shape in AGALITE for dtype in (FULL, HALF)]
     return jobs
 
 
@@ -442,56 +297,7 @@ def peers(ops: dict[str, RecurrenceOp]) -> list[Job]:
     return jobs
 
 
-def sweeps(ops: dict[str, RecurrenceOp]) -> list[Job]:
-    """Times of the tile choices, each set in `tiles` for one job."""
-    jobs: list[Job] = []
-    ways = itertools.product((4, 8, 16, 32), (4, 8), (1, 2, 4), (0, 1 << 17), (64, 128), (1, 3))
-    for units, warps, slices, resident, piece, stages in ways:
-        if resident and (piece, stages) != (64, 1):
-            continue
-        chosen = (tiles.Split(units, warps, slices, resident, piece, stages),)
-        for shape, dtype, tf32 in itertools.product(
-            (Shape(16, 256, 1, 256), Shape(8, 1024, 1, 512)), (HALF, FULL), (False, True)
-        ):
-            if dtype == HALF and tf32:
-                continue
-            run = partial(quick, ops["lstm"], shape, dtype, f"{chosen} tf32={tf32}", tf32)
-            jobs += [partial(_with, {"SPLIT": dict.fromkeys(tiles.SPLIT, chosen)}, run)]
-    for shape, block, lanes in itertools.product(
-        (Shape(16, 256, 1, 256), Shape(8, 4096, 1, 1024)), (32, 64, 128, 256), [1 << n for n in range(16, 21)]
-    ):
-        run = partial(quick, ops["axon"], shape, FULL, f"block {block} lanes {lanes}")
-        jobs += [partial(_with, {"BLOCK": block, "WIDE_BLOCK": block, "LANES": lanes, "SHORTEST": 8}, run)]
-    return jobs
-
-
-def quick(op: RecurrenceOp, shape: Shape, dtype: torch.dtype, note: str, tf32: bool = False) -> None:
-    """One line of a sweep: the work alone, as CUDA graphs."""
-    given = arguments(op, shape, dtype, False, traces=False)
-    row: dict = {"sweep": op.cell.name, "shape": str(shape), "dtype": str(dtype)[6:], "note": note}
-    torch.backends.cuda.matmul.allow_tf32 = tf32
-    try:
-        outputs, last, _ = op.sequence(*given, impl="triton")
-        seeds = [torch.randn_like(t) for t in (*outputs, *last)]
-        forward = median_ms(captured(bare(op, given, None)).replay, 5)
-        row["forward_ms"], row["backward_ms"] = forward, median_ms(captured(bare(op, given, seeds)).replay, 5) - forward
-    except Exception as error:  # a choice that does not fit is a line of the sweep, not its end
-        row["failed"] = f"{type(error).__name__}: {str(error)[:80]}"
-    torch.backends.cuda.matmul.allow_tf32 = False
-    tell(**row)
-
-
-def _with(values: dict, run: Job) -> object:
-    """Run with other choices in `tiles`."""
-    before = {name: getattr(tiles, name) for name in values}
-    vars(tiles).update(values)
-    try:
-        return run()
-    finally:
-        vars(tiles).update(before)
-
-
-PARTS = {"checks": checks, "small": small, "times": times, "peers": peers, "sweeps": sweeps}
+PARTS = {"checks": checks, "small": small, "times": times, "peers": peers}
 
 
 def main() -> int:
@@ -502,22 +308,15 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     wanted = parser.parse_args()
     warnings.simplefilter("ignore")
-    about = {
-        "device": torch.cuda.get_device_name(),
-        "torch": torch.__version__,
-        "triton": sys.modules["triton"].__version__,
-        "cudnn": torch.backends.cudnn.version(),
-        "commit": wanted.commit,
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-    print(about, flush=True)
+    where = about(wanted.commit)
+    print(where, flush=True)
     torch.backends.cudnn.allow_tf32 = False  # as matmul's: both or neither
     ops = {name: load(rec).OP for name, rec in RECURRENCES.items()}
     jobs = [job for name in wanted.only.split(",") for job in PARTS[name](ops)]
     place, parts = map(int, wanted.part.split("/"))
     wrong = sum(job() is False for job in jobs[place::parts])
     if wanted.out:
-        wanted.out.write_text(json.dumps({"about": about, "rows": ROWS}, indent=1) + "\n")
+        wanted.out.write_text(json.dumps({"about": where, "rows": ROWS}, indent=1) + "\n")
     print(f"{wrong} wrong" if wrong else "all right")
     return 1 if wrong else 0
 
