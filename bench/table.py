@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from table_counters import counters
 from table_recurrences import recurrences
 
 RESULTS = Path(__file__).parent / "results"
@@ -47,12 +48,19 @@ def row(outcome: dict[str, Any]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
+def text_of(document: dict[str, Any]) -> str:
+    """One document, by what it holds."""
+    if "counters" in document:
+        return counters(document)
+    return recurrences(document) if "rows" in document else table(document)
+
+
 def page(folder: Path) -> str:
     """All result files of a folder, in the order of their names."""
     files = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     documents = [run for file in files for run in file.get("runs", [file])]
     head = "# Results\n\nWritten by `python bench/table.py` from the JSON files beside it; change those, not this.\n"
-    texts = [recurrences(document) if "rows" in document else table(document) for document in documents]
+    texts = [text_of(document) for document in documents]
     return "\n".join([head, *(text + "\n" for text in texts)])
 
 

@@ -172,10 +172,8 @@ def _fetch(n: Names, mask: str, rows: str) -> list[str]:
         if s in n.before:
             lines += [f"next_s_{s} = {_load(n, 'kept', s, 't', mask)}"]
             continue
-        start = f"start_{s}_ptr + {n.at('at_start', s)}"
-        lines += [
-            f"next_s_{s} = {_load(n, 'kept', s, '(t - 1)', f'{mask} & (t > begin)')}",
-            f"next_s_{s} += tl.load({start}, mask={n.within(s, f'{mask} & (t == begin)')}, other=0.0)",
-        ]
+        # one load, of what entered the first step or of what the step before made
+        places = f"start_{s}_ptr + {n.at('at_start', s)}, kept_{s}_ptr + {n.at('at_seq', s, '(t - 1)')}"
+        lines += [f"next_s_{s} = tl.load(tl.where(t == begin, {places}), mask={n.within(s, mask)}, other=0.0)"]
     lines += ["if HAS_RESETS:", f"    next_reset = tl.load(resets_ptr + at_time + t, mask={rows}, other=0)"]
     return lines

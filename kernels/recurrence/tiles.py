@@ -1,4 +1,4 @@
-"""Which schedule runs a call, and with what tiles. Sizes were measured on an H100 (bench/gpu_recurrences.py); a choice
+"""Which schedule runs a call, and with what tiles. Sizes were measured on an H100 (bench/gpu_sweeps.py); a choice
 that was measured on the device at hand (`tuning.py`) comes before them."""
 
 from __future__ import annotations
