@@ -20,7 +20,8 @@ WARPS = {"forward": 4, "backward": 8}
 ON_CHIP = 128 * 1024  # bytes of one head's matrices that one program can hold
 CROWDED = 64 * 1024  # bytes from which one program is slower than several; measured on an H100
 
-# By direction and arithmetic, the fewest units first: they are fastest as long as all programs run at once.
+# By direction and arithmetic, the fewest units first: they are fastest as long as all programs run at once. One of a
+# single stage is for matrices that stay on chip.
 SPLIT = {
     ("forward", "half"): (Split(), Split(units=32)),
     ("backward", "half"): (Split(warps=8), Split(units=32)),
@@ -32,7 +33,8 @@ SPLIT = {
         Split(resident=0),
     ),
     ("backward", "exact"): (
-        Split(units=8, slices=2, resident=0, piece=128, stages=2),
+        Split(units=8, warps=8, slices=2, resident=32 * 1024, stages=1),
+        Split(units=8, slices=4, resident=0, piece=128, stages=3),
         Split(warps=8, slices=2, resident=0),
         Split(units=32, resident=0),
     ),
@@ -90,7 +92,10 @@ def built_in(cell: Cell, x: Tensor, weight: Tensor | None, direction: str) -> Ch
         return Channels(channel_block(rows * -(-length // chunk) * width), chunk)
     if schedule == "head":
         return Head(WARPS[direction])
-    choices, room = SPLIT[direction, arithmetic(weight)], processors(x.device)
+    room = processors(x.device)
+    choices = [
+        c for c in SPLIT[direction, arithmetic(weight)] if c.stages > 1 or split_bytes(cell, weight, c) <= c.resident
+    ]
     return next((c for c in choices if -(-rows // ROWS) * programs(weight, c) <= room), choices[-1])
 
 
