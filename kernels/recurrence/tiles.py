@@ -92,11 +92,13 @@ def built_in(cell: Cell, x: Tensor, weight: Tensor | None, direction: str) -> Ch
         return Channels(channel_block(rows * -(-length // chunk) * width), chunk)
     if schedule == "head":
         return Head(WARPS[direction])
-    room = processors(x.device)
-    choices = [
-        c for c in SPLIT[direction, arithmetic(weight)] if c.stages > 1 or split_bytes(cell, weight, c) <= c.resident
-    ]
-    return next((c for c in choices if -(-rows // ROWS) * programs(weight, c) <= room), choices[-1])
+    choices, room = SPLIT[direction, arithmetic(weight)], processors(x.device)
+
+    def suits(choice: Split) -> bool:
+        together = -(-rows // ROWS) * programs(weight, choice) <= room
+        return together and (choice.stages > 1 or split_bytes(cell, weight, choice) <= choice.resident)
+
+    return next(filter(suits, choices), choices[-1])
 
 
 def fits(cell: Cell, x: Tensor, weight: Tensor | None, choice: Choice) -> bool:
