@@ -163,6 +163,7 @@ class Work:
     bytes_forward: float
     bytes_kept: float
     bytes_backward: float
+    plain: Callable[[torch.dtype], list[Tensor]] | None = None  # output and gradients by torch alone, in a dtype
 
 
 def agalite(shape: Shape, dtype: torch.dtype) -> Work:
@@ -185,6 +186,11 @@ def agalite(shape: Shape, dtype: torch.dtype) -> Work:
     def both() -> object:
         return torch.autograd.grad(forward(), [x, f], d)
 
+    def plain(of: torch.dtype) -> list[Tensor]:
+        a, b = (t.detach().to(of).requires_grad_() for t in (x, f))
+        y = op.sequence((a, b, waves.to(of)), (), None, tuple(t.to(of) for t in state), impl="torch")[0][0]
+        return [y, *torch.autograd.grad(y, [a, b], d.to(of))]
+
     return Work(
         forward,
         both,
@@ -193,6 +199,7 @@ def agalite(shape: Shape, dtype: torch.dtype) -> Work:
         moved.bytes_forward,
         moved.bytes_kept,
         moved.bytes_backward,
+        plain,
     )
 
 
@@ -210,8 +217,14 @@ def conv(shape: Shape, dtype: torch.dtype) -> Work:
     def both() -> object:
         return torch.autograd.grad(forward(), [x, weight, bias], d)
 
+    def plain(of: torch.dtype) -> list[Tensor]:
+        a, w, b = (t.detach().to(of).requires_grad_() for t in (x, weight, bias))
+        y = torch.nn.functional.conv1d(torch.nn.functional.pad(a.transpose(1, 2), (3, 0)), w, b, groups=width)
+        y = y.transpose(1, 2)
+        return [y, *torch.autograd.grad(y, [a, w, b], d.to(of))]
+
     token = width * dtype.itemsize
-    return Work(forward, both, forward, both, 2 * token, 0, 3 * token)
+    return Work(forward, both, forward, both, 2 * token, 0, 3 * token, plain)
 
 
 def recurrence(op: RecurrenceOp, shape: Shape, dtype: torch.dtype, resets: bool = False) -> Work:
