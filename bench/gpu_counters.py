@@ -107,7 +107,7 @@ def kernel(row: dict[str, str]) -> dict[str, object]:
     return {
         "kernel": row["Kernel Name"],
         "us": round(number(row[TIME]) / 1e3, 2),
-        **{name: round(number(row[metric]), 1) for name, metric in SHARES.items() if metric in row},
+        **{name: round(number(row[metric]), 1) for name, metric in SHARES.items()},
         "waits": {name: round(100 * stalls[name] / total) for name in waits},
         "pipe": {busiest: round(pipes[busiest], 1)} if busiest else {},
         "registers": int(number(row["launch__registers_per_thread"])),

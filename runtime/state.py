@@ -33,7 +33,7 @@ class StateLayout:
             for key in path[:-1]:
                 level = level.setdefault(key, {})
             level[path[-1]] = index
-        # TensorDict before 0.15 keeps a list of the types it has met, and a graph guards on its length: the type of
+        # TensorDict 0.14 keeps a list of the types it has met, and a graph guards on its length: the type of
         # leaves must be on it before the first graph, or that one is traced again.
         TensorDict({"leaf": torch.empty(0)}).is_empty()
 

@@ -75,12 +75,12 @@ class Stepper:
         self._y, after = self.stack.run(self._x, self._leaves, mask, self._routes, record=False)
         copy_all(self._leaves, after)
 
-    def _advance_alone(self, mask: Tensor | None) -> None:
+    def _advance_alone(self, x: Tensor, mask: Tensor | None) -> None:
         """The same on a CPU where all parts are ours: nobody else sees the tensors inside, so that autograd need not
         watch them and ops may write to the state."""
         with torch.inference_mode(), overwriting(self._leaves):
-            # A copy of x, since what is carried may be a view of it.
-            y, self._leaves = self.stack.run(self._x.clone(), self._leaves, mask, self._routes, record=False)
+            own = x.clone(memory_format=torch.contiguous_format)  # what is carried may be a view of it
+            y, self._leaves = self.stack.run(own, self._leaves, mask, self._routes, record=False)
         self._y = y.clone()  # which autograd may read
 
     @torch.no_grad()
@@ -92,14 +92,15 @@ class Stepper:
         mask = check_resets(resets, x)
         routes = check_routes(route_ids, x, self.stack.adapter)
         self._follow(routed=routes is not None)
-        self._x.copy_(x)
         if self._routes is not None and routes is not None:
             self._routes.copy_(routes)
+        if self._x.is_cpu and self.stack.closed:
+            self._advance_alone(x, mask)
+            return self._y
+        self._x.copy_(x)
         if self._graph is not None:
             self._mask.copy_(mask) if mask is not None else self._mask.zero_()
             self._graph.replay()
-        elif self._x.is_cpu and self.stack.closed:
-            self._advance_alone(mask)
         else:
             self._advance(mask)
         return self._y

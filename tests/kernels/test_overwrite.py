@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 
 import pytest
 import torch
 from torch import Tensor
 
-from cortexc.kernels import mlstm_step, overwriting, xl_memory_step
+from cortexc.kernels import mlstm_step, overwrite, overwriting, xl_memory_step
 
 from ..tolerances import assert_close
 
@@ -45,7 +44,7 @@ def op(request: pytest.FixtureRequest) -> Callable[..., tuple[Callable[..., tupl
 @pytest.mark.parametrize("cache", [1, 300, 1 << 20])  # bytes: a row at a time, a few, all
 @torch.no_grad()
 def test_in_place_is_the_same(op, masked: bool, cache: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_module("cortexc.kernels.overwrite"), "CACHE", cache)
+    monkeypatch.setattr(overwrite, "CACHE", cache)
     resets = torch.arange(ROWS) % 2 == 1 if masked else None
     call, leaf = op(resets)
     if resets is not None:
