@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,7 @@ from ..compiler import Report, build
 from ..compiler.alone import part_of
 from ..compiler.report import report_from_json
 from ..cortex_dsl import CortexStackConfig
+from ..kernels.recycle import Pool, recycling
 from .adapters import TrunkScale, adapter_of, check_routes
 from .backends import check_device, effective_backend
 from .checks import check_input, check_resets
@@ -24,7 +26,8 @@ from .errors import CortexInputError
 from .loader import load_code, read_package, store
 from .mirror import Mirror
 from .params import grow, lay_out_packs, plant
-from .recording import Recorder, enabled
+from .recording import Recorder, enabled, recordable, undisturbed
+from .rehearsal import Rehearsals
 from .state import Leaves, StateLayout
 from .stepper import Stepper
 
@@ -96,8 +99,8 @@ class CompiledStack(nn.Module):
         self.dropout_seed: int | None = None  # with one, the masks of fresh states are always the same
         self._dropping: list[str] = package["layout"].get("dropout", [])
         self.record = True  # whether calls on a GPU may be recorded as CUDA graphs
-        self._recorder = Recorder()
-        self._mirror = Mirror()
+        self._recorder, self._rehearsals = Recorder(), Rehearsals()
+        self._mirror, self._pool = Mirror(), Pool()
         self._load()
 
     def _scale_trunk(self, layout: dict[str, Any]) -> None:
@@ -184,10 +187,13 @@ class CompiledStack(nn.Module):
         fresh state, which a recording makes by itself unless rows start with masks of their own."""
         if leaves is None and "episode" in self.layout.kinds:
             leaves = self.fresh(x.shape[0], x.device, x.dtype)
-        if record and self.record and self.capturable and self.backend in RECORDED and enabled(x):
-            recording = self._recorder.find(self, x, leaves, mask, routes)
-            if recording is not None:
-                return recording(self._recorder.params, x, leaves, mask, routes)
+        if record and self.capturable and self.backend in RECORDED and recordable(x):
+            if self.closed:
+                self._rehearsals.before(self, x, leaves, mask, routes)
+            if self.record and enabled():
+                recording = self._recorder.find(self, x, leaves, mask, routes)
+                if recording is not None:
+                    return recording(self._recorder.params, x, leaves, mask, routes)
         if leaves is None:
             leaves = self.fresh(x.shape[0], x.device, x.dtype)
         if mask is not None and x.device.type == "cpu" and not torch.compiler.is_compiling() and not mask.any():
@@ -196,12 +202,13 @@ class CompiledStack(nn.Module):
         # A compiler guards what it reads of a module; what it cannot know of is our image of one.
         plain = self.backend == "inductor" or torch.compiler.is_compiling()
         p = self if plain else self._mirror.of(self)
-        if x.dim() == 3:
-            return self._sequence(p, x, leaves, mask, *rest)
-        if self._step is not None:
-            return self._step(p, x, leaves, mask, *rest)
-        y, after = self._sequence(p, x[:, None], leaves, None if mask is None else mask[:, None], *rest)
-        return y[:, 0], after
+        with recycling(self._pool) if x.is_cpu and not plain and undisturbed() else nullcontext():
+            if x.dim() == 3:
+                return self._sequence(p, x, leaves, mask, *rest)
+            if self._step is not None:
+                return self._step(p, x, leaves, mask, *rest)
+            y, after = self._sequence(p, x[:, None], leaves, None if mask is None else mask[:, None], *rest)
+            return y[:, 0], after
 
     def stepper(self, batch: int) -> Stepper:
         """The low-latency engine for ``batch`` rows: state in fixed buffers, on a GPU one CUDA graph a step."""
@@ -266,12 +273,16 @@ class CompiledStack(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Code is not pickled: it is loaded again from its folder."""
-        return {k: v for k, v in self.__dict__.items() if k not in ("_sequence", "_step", "_recorder", "_mirror")}
+        return {
+            k: v
+            for k, v in self.__dict__.items()
+            if k not in ("_sequence", "_step", "_recorder", "_rehearsals", "_mirror", "_pool")
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._recorder = Recorder()
-        self._mirror = Mirror()
+        self._recorder, self._rehearsals = Recorder(), Rehearsals()
+        self._mirror, self._pool = Mirror(), Pool()
         self._load()
         self._trunk.follow(self)
 

@@ -21,8 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch._utils import _unflatten_dense_tensors as unflatten
 from torch.autograd.function import once_differentiable
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from ..kernels import lanes
+from .rehearsal import Aliased
 from .sites import Sites
 from .state import Leaves
 
@@ -36,16 +38,23 @@ KEPT = 8  # recordings of one stack; each holds the memory of one forward
 WARM_UP = 2  # runs on a side stream before a capture: kernels compile, libraries allocate their workspaces
 
 
-def enabled(x: Tensor) -> bool:
-    """Whether a call may be recorded at all."""
+def enabled() -> bool:
+    """Whether the user has left recording on."""
+    return os.environ.get("CORTEXC_RECORD", "1") != "0"
+
+
+def undisturbed() -> bool:
+    """Whether a call may do more than compute: nothing traces, records or transforms what it does."""
     return (
-        x.is_cuda
-        and x.numel() > 0
-        and os.environ.get("CORTEXC_RECORD", "1") != "0"
-        and not torch.compiler.is_compiling()
-        and not torch.cuda.is_current_stream_capturing()
+        not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
+        and not is_in_torch_dispatch_mode()
     )
+
+
+def recordable(x: Tensor) -> bool:
+    """Whether a call on this input may be recorded, or rehearsed."""
+    return x.is_cuda and x.numel() > 0 and undisturbed() and not torch.cuda.is_current_stream_capturing()
 
 
 class Recorder:
@@ -113,6 +122,11 @@ def _addresses(tensors: Sequence[Tensor]) -> tuple[list[int], list[bool]]:
     return list(map(Tensor.data_ptr, tensors)), [t.requires_grad for t in tensors]
 
 
+def _copy(tensor: Any) -> Any:
+    """Memory of its own, for a tensor that there is."""
+    return None if tensor is None else tensor.detach().clone().requires_grad_(tensor.requires_grad)
+
+
 class _Ticket:
     """One forward whose intermediate values the recording still holds."""
 
@@ -127,39 +141,29 @@ class Recording:
         self, stack: CompiledStack, x: Tensor, leaves: Leaves, mask: Tensor | None, routes: Tensor | None
     ) -> None:
         self.addresses = _addresses((*stack.parameters(), *stack.buffers()))
-        self.grad = torch.is_grad_enabled()
         self._ticket: weakref.ref[_Ticket] | None = None
-        self.x = x.detach().clone().requires_grad_(x.requires_grad)
-        self.mask = None if mask is None else mask.clone()
-        self.routes = None if routes is None else routes.clone()
-        self.leaves = tuple(leaf.detach().clone().requires_grad_(leaf.requires_grad) for leaf in leaves)
         self._starts = stack.layout.starts
-        named = {n: p for n, p in stack.named_parameters() if p.requires_grad}
-        # Aliases of the same memory: an earlier backward may have tied the parameters themselves to another stream.
-        self.params = {n: p.detach().requires_grad_() for n, p in named.items()}
-
-        def run() -> tuple[Tensor, ...]:
-            args = (self.x, self.leaves, self.mask)
-            how = {"flat": True, "record": False, "route_ids": self.routes}
-            y, after = torch.func.functional_call(stack, self.params, args, how)
-            return (y, *after)
-
-        self._record(run)
-
-    def _record(self, run: Callable[[], tuple[Tensor, ...]]) -> None:
+        # Aliases, of the parameters too: an earlier backward may have tied those themselves to another stream.
+        call = Aliased(stack, _copy(x), tuple(map(_copy, leaves)), _copy(mask), _copy(routes))
+        self.x, self.leaves, self.mask, self.routes, self.params = (
+            call.x,
+            call.leaves,
+            call.mask,
+            call.routes,
+            call.params,
+        )
         with lanes(self.x.device):
-            self._capture(run)
+            self._capture(call)
 
-    def _capture(self, run: Callable[[], tuple[Tensor, ...]]) -> None:
-        self.inputs = [t for t in (self.x, *self.leaves, *self.params.values()) if t.requires_grad] if self.grad else []
-        warm_up(self.x.device, lambda: self._try(run))
+    def _capture(self, call: Aliased) -> None:
+        warm_up(self.x.device, lambda: self._try(call))
 
         def forward() -> tuple[Tensor, ...]:
-            self._live = run()
+            self._live = call()
             return tuple(o.detach() for o in self._live)
 
         def backward() -> dict[torch.dtype, Tensor]:
-            found = self._differentiate(self._live, self.grads_out)
+            found = call.gradients([self._live[i] for i in self._wanted], self.grads_out)
             # All gradients of a dtype in one buffer: handing them out is one copy and not one a parameter.
             there = [g for g in found if g is not None and g.numel()]
             self._dtypes = [g.dtype if g is not None and g.numel() else None for g in found]
@@ -173,16 +177,12 @@ class Recording:
             self.flat, self.backward = captured(backward, self.forward.pool())
         del self._live
 
-    def _try(self, run: Callable[[], tuple[Tensor, ...]]) -> None:
+    def _try(self, call: Aliased) -> None:
         """Once without recording; finds out which results have gradients."""
-        outs = run()
+        outs = call()
         self._wanted = [i for i, o in enumerate(outs) if o.requires_grad]
         if self._wanted:
-            self._differentiate(outs, [torch.zeros_like(outs[i]) for i in self._wanted])
-
-    def _differentiate(self, outs: Sequence[Tensor], grads: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-        wanted = [outs[i] for i in self._wanted]
-        return torch.autograd.grad(wanted, self.inputs, grads, allow_unused=True)
+            call.gradients([outs[i] for i in self._wanted], [torch.zeros_like(outs[i]) for i in self._wanted])
 
     def busy(self) -> bool:
         """Whether the values of an earlier forward are still waiting for their backward."""

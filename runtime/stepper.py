@@ -14,6 +14,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from ..kernels import lanes, overwriting
+from ..kernels.ahead import compile_ahead
 from .adapters import check_routes
 from .checks import check_input, check_resets
 from .errors import CortexInputError
@@ -56,6 +57,9 @@ class Stepper:
                 self._capture()
 
     def _capture(self) -> None:
+        if self.stack.closed:
+            with torch.no_grad():
+                compile_ahead(lambda: self._run(self._mask), self._x.device)
         start = [leaf.clone() for leaf in self._leaves]
         stream = torch.cuda.Stream(self._x.device)
         stream.wait_stream(torch.cuda.current_stream(self._x.device))
@@ -72,8 +76,11 @@ class Stepper:
     @torch.no_grad()
     def _advance(self, mask: Tensor | None) -> None:
         """One step from the buffers into the buffers."""
-        self._y, after = self.stack.run(self._x, self._leaves, mask, self._routes, record=False)
+        self._y, after = self._run(mask)
         copy_all(self._leaves, after)
+
+    def _run(self, mask: Tensor | None) -> tuple[Tensor, Leaves]:
+        return self.stack.run(self._x, self._leaves, mask, self._routes, record=False)
 
     def _advance_alone(self, x: Tensor, mask: Tensor | None) -> None:
         """The same on a CPU where all parts are ours: nobody else sees the tensors inside, so that autograd need not

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..cortex_dsl.spec import Node
-from ..kernels.recurrence._triton import AVAILABLE, INTERPRETED, disabled
+from ..kernels._triton import AVAILABLE, INTERPRETED, disabled
 from ..kernels.recurrence.choices import Key, difference
 from ..kernels.recurrence.search import Found, candidates, search
 from ..kernels.recurrence.tuning import Call, device_name, watching

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from ..cache import read_table, table_path, write_table
+from ..kernels._triton import VERSION
 from ..kernels.recurrence import tuning
-from ..kernels.recurrence._triton import VERSION
 from ..kernels.recurrence.choices import Choice, Key, choice_of, values_of
 from ..kernels.recurrence.search import Found
 from ..kernels.warnings import warn_once

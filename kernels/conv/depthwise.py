@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..recurrence._triton import INTERPRETED, tl, triton
+from .._triton import INTERPRETED, tl, triton
+from ..ahead import launch
 
 # Steps of one program: few where that makes enough programs to fill a device, else many. Measured on an H100.
 FEW, MANY, ENOUGH = 16, 64, 2048
@@ -196,7 +197,7 @@ class _Depthwise(torch.autograd.Function):
         y, kept = torch.empty_like(x), torch.empty_like(carried)
         ids = x if segments is None else segments.contiguous()
         grid, tile = _tile(x, kernel, x.shape[1])
-        forward_kernel[grid](
+        launch(forward_kernel, grid)(
             x, carried, weight, weight if bias is None else bias.contiguous(), ids, y, kept, x.shape[1],
             HAS_BIAS=bias is not None, HAS_RESETS=segments is not None, **tile,
         )  # fmt: skip
@@ -213,7 +214,7 @@ class _Depthwise(torch.autograd.Function):
         d_x, d_carried = torch.empty_like(x), torch.empty_like(carried)
         parts = torch.empty(*grid[:2], kernel + 1, x.shape[2], dtype=torch.float32, device=x.device)
         ids = x if segments is None else segments.contiguous()
-        backward_kernel[grid](
+        launch(backward_kernel, grid)(
             x, carried, weight, ids, d_y.contiguous(), d_kept.contiguous(), d_x, d_carried, parts, steps,
             HAS_RESETS=segments is not None, **tile,
         )  # fmt: skip

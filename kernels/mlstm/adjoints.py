@@ -6,7 +6,7 @@ half to each where they are equal.
 
 from __future__ import annotations
 
-from ..recurrence._triton import tl, triton
+from .._triton import tl, triton
 from .gates import load_ids, load_log_f, load_log_i, load_square, load_tile, store_square
 
 

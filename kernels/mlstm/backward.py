@@ -8,7 +8,7 @@ The second is m itself: h depends on it through EPS, the final state by its scal
 
 from __future__ import annotations
 
-from ..recurrence._triton import tl, triton
+from .._triton import tl, triton
 from .gates import load_ids, load_log_f, load_log_i, load_square, load_tile, pair_logs, store_tile
 
 

@@ -7,7 +7,7 @@ states follow each other; what they need of gates is found for all chunks at onc
 
 from __future__ import annotations
 
-from ..recurrence._triton import tl, triton
+from .._triton import tl, triton
 from .gates import load_ids, load_log_f, load_log_i, load_square, load_tile, pair_logs, store_square, store_tile
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._triton import INTERPRETED
+from ..ahead import launch
 from ..pointwise.region import rows_of
-from ..recurrence._triton import INTERPRETED
 from ..recurrence.tiles import precision
 from . import adjoints, backward, forward
 from .step import EPS, State
@@ -63,7 +64,7 @@ def _forward(call: _Call) -> tuple[Tensor, ...]:
     parts = 1 << (call.blocks(tiles.length) - 1).bit_length() if call.resets else 0
     flags = (steps, parts, chunks + 1) if call.resets else (0, 0, 0)
     bad, bad_state, taints = (call.new(own, size, dtype=torch.int8) for size in flags)
-    forward.gates_kernel[own, chunks + parts](
+    launch(forward.gates_kernel, (own, chunks + parts))(
         call.k, call.v, call.i, call.f, call.ids, call.c, call.n, call.m, logs, reach, peaks, bad, bad_state, steps,
         chunks, call.k_row, call.v_row, *gates, **call.shape, PARTS=parts, HAS_RESETS=call.resets, **tiles.gates,
     )  # fmt: skip
@@ -71,14 +72,14 @@ def _forward(call: _Call) -> tuple[Tensor, ...]:
     norms, maxima, keeps = call.new(own, chunks, width), call.new(own, chunks + 1), call.new(own, chunks)
     c, n, m = (call.new(*x.shape) for x in (call.c, call.n, call.m))
     grid = own, call.blocks(tiles.states["BLOCK_K"]), call.blocks(tiles.states["BLOCK_V"])
-    forward.states_kernel[grid](
+    launch(forward.states_kernel, grid)(
         call.k, call.v, call.ids, call.c, call.n, call.m, logs, reach, peaks, bad, bad_state, states, norms, maxima,
         taints, keeps, c, n, m, steps, chunks, call.k_row, call.v_row, call.scale, **call.shape, PARTS=parts,
         **call.how, **tiles.states,
     )  # fmt: skip
     h = torch.empty(call.q.shape, dtype=call.q.dtype, device=call.q.device)
     tops, dots, reads = (call.new(own, steps) for _ in range(3))
-    forward.outputs_kernel[own, chunks, call.blocks(tiles.outputs["BLOCK_V"])](
+    launch(forward.outputs_kernel, (own, chunks, call.blocks(tiles.outputs["BLOCK_V"])))(
         call.q, call.k, call.v, call.i, call.f, call.ids, bad, states, norms, maxima, taints, h, tops, dots, reads,
         steps, chunks, call.q_row, call.k_row, call.v_row, *gates, call.scale, **call.shape, EPS=EPS, **call.how,
         **tiles.outputs,
@@ -104,7 +105,7 @@ def _backward(
         torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (call.q, call.k, call.v, call.i, call.f)
     )
     inverse, d_dots, d_tops, d_f_read, d_last = (call.new(own, size) for size in (steps, steps, steps, steps, 1))
-    backward.queries_kernel[own, chunks + final](
+    launch(backward.queries_kernel, (own, chunks + final))(
         call.q, call.k, call.v, call.i, call.f, call.ids, h, d_h, states, norms, taints, tops, dots, reads, c, n, d_c,
         d_n, d_m, d_q, inverse, d_dots, d_tops, d_f_read, d_last, steps, chunks, call.q_row, call.k_row, call.v_row,
         *gates, call.scale, **call.shape, EPS=EPS, **call.how, **tiles.queries,
@@ -114,12 +115,12 @@ def _backward(
     parts = call.blocks(tiles.adjoints["BLOCK_K"]) * call.blocks(tiles.adjoints["BLOCK_V"]) + 1
     d_m0 = call.new(own, parts)
     d_c0, d_n0 = (call.new(*x.shape) if need_state else d_m0 for x in (call.c, call.n))
-    adjoints.adjoints_kernel[own, parts](
+    launch(adjoints.adjoints_kernel, (own, parts))(
         call.q, call.i, call.f, call.ids, d_h, call.c, call.n, call.m, d_c, d_n, taints, keeps, tops, reads, inverse,
         d_dots, d_tops, d_last, d_states, d_norms, d_log_i, d_log_f, d_c0, d_n0, d_m0, steps, chunks, call.q_row,
         *gates, **call.shape, **call.how, HAS_FINAL=final, NEED_STATE=need_state, **tiles.adjoints,
     )  # fmt: skip
-    backward.keys_kernel[own, chunks](
+    launch(backward.keys_kernel, (own, chunks))(
         call.q, call.k, call.v, call.i, call.f, call.ids, d_h, logs, states, norms, maxima, keeps, tops, inverse,
         d_dots, d_f_read, d_states, d_norms, d_log_i, d_log_f, d_k, d_v, d_i, d_f, steps, chunks, call.q_row,
         call.k_row, call.v_row, *gates, call.scale, **call.shape, **call.how, **tiles.keys,

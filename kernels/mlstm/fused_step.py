@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .._triton import tl, triton
+from ..ahead import launch
 from ..pointwise.region import rows_of
-from ..recurrence._triton import tl, triton
 from .gates import log_sigmoid
 from .tiles import step_tile
 
@@ -84,7 +85,7 @@ def step_fused(
     h = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     c_next, n_next, m_next = (torch.empty(x.shape, dtype=torch.float32, device=x.device) for x in (c, n, m))
     blocks = step_tile(width)
-    step_kernel[rows * heads, -(-width // blocks["BLOCK_V"])](
+    launch(step_kernel, (rows * heads, -(-width // blocks["BLOCK_V"])))(
         q, k, v, i, f, c, n, m, q if resets is None else resets.contiguous(), h, c_next, n_next, m_next,
         q_row, k_row, v_row, i_row, f_row, width**-0.5, N=heads, D=width, EPS=eps, HAS_RESETS=resets is not None,
         **blocks,

@@ -7,7 +7,7 @@ episodes. What must be NaN in the end is known from flags and written where resu
 
 from __future__ import annotations
 
-from ..recurrence._triton import tl, triton
+from .._triton import tl, triton
 
 
 @triton.jit

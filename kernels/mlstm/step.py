@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ..overwrite import may_overwrite, rows_in_cache
 from ..precision import accumulate_dtype, cast, full_precision
+from ..recycle import empty
 from ..segments import reset_state
 from .fused_step import step_fused
 from .tiles import runs_fused
@@ -65,7 +66,7 @@ def _in_blocks(
     the next are begun. In place where it may be. Not under autograd, which wants each result whole.
     """
     own = may_overwrite(c)
-    after = c if own else torch.empty_like(c, memory_format=torch.contiguous_format)
+    after = c if own else empty(c.shape, c)
     read = torch.empty_like(query)
     rows = rows_in_cache(c[:1].numel() * c.element_size() * (1 if own else 2))
     for first in range(0, c.shape[0], rows):

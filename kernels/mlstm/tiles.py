@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from .._triton import INTERPRETED
 from ..pointwise.region import loops_on_triton
-from ..recurrence._triton import INTERPRETED
 
 CHUNK = 64  # steps at most
 INTERPRETED_BLOCK = 128  # the interpreter's time goes by operations, not by numbers

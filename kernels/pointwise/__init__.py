@@ -1,6 +1,6 @@
 """What generated pointwise regions run on."""
 
-from ..recurrence._triton import tl, triton
+from .._triton import tl, triton
 from .region import Region
 
 __all__ = ["Region", "tl", "triton"]

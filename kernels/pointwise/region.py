@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..recurrence._triton import AVAILABLE, INTERPRETED, disabled
+from .._triton import AVAILABLE, INTERPRETED, disabled
+from ..ahead import launch
 
 LOOPS_INTERPRETED = False  # whether the interpreter runs kernels that loop
 
@@ -69,7 +70,7 @@ class _Fused(torch.autograd.Function):
             dtype = torch.promote_types(dtype, t.dtype) if role == "full" else dtype
         outs = tuple(torch.empty(full.shape, dtype=dtype, device=full.device) for _ in range(region.results))
         grid, sizes = _tiling(full, region, operands)
-        region.forward[grid](*_arguments(region, operands, sizes["W"]), *outs, **sizes)
+        launch(region.forward, grid)(*_arguments(region, operands, sizes["W"]), *outs, **sizes)
         ctx.region = region
         ctx.save_for_backward(*operands)
         return outs
@@ -86,7 +87,7 @@ class _Fused(torch.autograd.Function):
             for t, role, need in zip(operands, region.roles, needed, strict=True)
         ]
         flags = {f"NEED{i}": need for i, need in enumerate(needed)}
-        region.backward[grid](
+        launch(region.backward, grid)(
             *_arguments(region, operands, sizes["W"]), *(g.contiguous() for g in grads), *found, **sizes, **flags
         )
         return None, *(

@@ -1,6 +1,6 @@
 """What generated recurrences call: the loops, the scans, autograd and torch.compile around one step's equations."""
 
-from ._triton import tl, triton
+from .._triton import tl, triton
 from .cell import Cell, Kernel
 from .meet import meet
 from .op import RecurrenceOp

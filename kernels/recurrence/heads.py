@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._triton import INTERPRETED
+from .._triton import INTERPRETED
 from .cell import Cell, Inputs
 from .tiles import INTERPRETED_CHUNK, Grid, Plan
 

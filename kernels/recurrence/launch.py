@@ -9,7 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ._triton import INTERPRETED
+from .._triton import INTERPRETED
+from ..ahead import launch
 from .cell import Backward, Cell, Forward, Inputs, previous
 from .heads import CARRIED, head_tile, heads_plan
 from .leaves import shape_of
@@ -65,7 +66,7 @@ def forward(cell: Cell, inputs: Inputs, keep: bool, how: Plan | None = None) -> 
     else:
         role = f"{how.schedule}_forward"
         extra = (how.chunk,) if how.schedule in CHUNKED else ()
-        cell.kernels[role].function[how.grid](
+        launch(cell.kernels[role].function, how.grid)(
             *head, *start, *tail, rows, length, *extra, **how.constants, **how.options, **fixed
         )
     return Forward(tuple(outputs.values()), last, tuple(kept.values()))
@@ -120,7 +121,7 @@ def backward(
     else:
         role = f"{how.schedule}_backward"
         extra = (how.chunk,) if how.schedule in CHUNKED else ()
-        cell.kernels[role].function[how.grid](
+        launch(cell.kernels[role].function, how.grid)(
             *head, *start, *states, *d_outputs, *ends, *tail, *extra, **how.constants, **how.options, **fixed
         )
     d_weight = None
@@ -144,7 +145,7 @@ def final_traces(cell: Cell, inputs: Inputs, kept: Tensors) -> Tensors:
     cut = torch.empty(rows, chunks, width, dtype=torch.int8, device=x.device)
     fixed = {"HAS_RESETS": inputs.resets is not None}
     grid, constants = channels(rows * chunks, width)
-    cell.kernels["trace"].function[grid](
+    launch(cell.kernels["trace"].function, grid)(
         x,
         _mask(inputs),
         *_hoist(cell, inputs, "trace_hoist", cell.trace_hoisted),
@@ -164,7 +165,9 @@ def final_traces(cell: Cell, inputs: Inputs, kept: Tensors) -> Tensors:
         return tuple(e[:, 0] for e in ends)
     found = _empty(x, len(inputs.traces), rows, width)
     grid, constants = channels(rows, width)
-    cell.kernels["trace_carry"].function[grid](*ends, *jacobians, cut, *found, rows, chunks, **constants, **fixed)
+    launch(cell.kernels["trace_carry"].function, grid)(
+        *ends, *jacobians, cut, *found, rows, chunks, **constants, **fixed
+    )
     return found
 
 
@@ -184,7 +187,7 @@ def parameter_gradients(
         traces = [e.contiguous() for e in inputs.traces] or [found[0]] * cell.traced
         given = (*given, *d_start, *traces, _mask(inputs), *inputs.x.shape[:2])
         constants |= {"HAS_RESETS": inputs.resets is not None, **past}
-    cell.kernels["hoist_vjp"].function[grid](*given, BLOCK_R=16, **constants)
+    launch(cell.kernels["hoist_vjp"].function, grid)(*given, BLOCK_R=16, **constants)
     return found
 
 
@@ -195,7 +198,7 @@ def _hoist(cell: Cell, inputs: Inputs, role: str, count: int) -> Tensors:
     width = inputs.params[0].shape[0]
     found = _empty(inputs.x, count, width)
     grid, constants = parameters(width)
-    cell.kernels[role].function[grid](*_params(inputs), *found, **constants)
+    launch(cell.kernels[role].function, grid)(*_params(inputs), *found, **constants)
     return found
 
 
@@ -215,7 +218,7 @@ def _enter(
     cut = torch.empty(rows, how.chunks, *shape, dtype=torch.int8, device=x.device)
     enters = tuple(_chunk_values(cell, inputs, how, i) for i in range(k))
     fixed = {"HAS_RESETS": inputs.resets is not None}
-    cell.kernels[role].function[how.grid](
+    launch(cell.kernels[role].function, how.grid)(
         *given, *maps, cut, rows, length, how.chunk, **how.constants, **how.options, **fixed
     )
     if cell.headed:
@@ -223,7 +226,7 @@ def _enter(
     else:
         (grid, constants), options = channels(rows, x.shape[-1]), {}
     backwards = role == "back_summary"
-    cell.kernels["carry"].function[grid](
+    launch(cell.kernels["carry"].function, grid)(
         *maps, cut, *start, *enters, rows, how.chunks, REVERSED=backwards, **constants, **options, **fixed
     )
     return enters
@@ -308,7 +311,7 @@ def _split(
     halves = {"STEP": leg.step, "THROUGH": leg.through}
     for row in range(0, x.shape[0], how.row_step):
         arrived = torch.zeros(how.grid[0] * how.grid[2], dtype=torch.int32, device=x.device)
-        cell.kernels[role].function[how.grid](
+        launch(cell.kernels[role].function, how.grid)(
             *given, turn, arrived, row, leg.first, leg.end, **{**how.constants, **halves}, **how.options, **fixed
         )
 

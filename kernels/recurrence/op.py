@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .._triton import AVAILABLE, INTERPRETED, disabled
 from ..warnings import warn_once
 from . import autograd
-from ._triton import AVAILABLE, INTERPRETED, disabled
 from .cell import Cell, Inputs, compute_dtype
 from .check import check
 from .reference import reference

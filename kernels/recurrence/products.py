@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._triton import INTERPRETED
+from .._triton import INTERPRETED
 from .cell import Cell
 
 Tensors = tuple[Tensor, ...]

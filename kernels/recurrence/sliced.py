@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._triton import tl, triton
+from .._triton import tl, triton
 
 
 @triton.jit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._triton import AVAILABLE, INTERPRETED, tl, triton
+from .._triton import AVAILABLE, INTERPRETED, tl, triton
 
 # Channels of a head up to which several sums are taken in one reduction: those of one warp. Between warps a tuple is
 # exchanged more slowly than its parts, as measured on an H100; and the interpreter reduces one number by number.

@@ -9,8 +9,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from .._triton import INTERPRETED
 from . import tuning
-from ._triton import INTERPRETED
 from .cell import Cell
 from .choices import Channels, Choice, Head, Split
 

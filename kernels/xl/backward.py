@@ -6,7 +6,7 @@ others only multiply: every number is written once and nothing is added to memor
 
 from __future__ import annotations
 
-from ..recurrence._triton import tl, triton
+from .._triton import tl, triton
 from .tiles import biased, broken_rows, finite, first_seen, is_broken, rows_of, write_positions
 
 LN2 = tl.constexpr(0.6931471805599453)

@@ -5,7 +5,7 @@ Scores are in units of log2, so that exp2 undoes them. `tiles.py` says how pairs
 
 from __future__ import annotations
 
-from ..recurrence._triton import tl, triton
+from .._triton import tl, triton
 from .tiles import biased, broken_rows, finite, first_seen, is_broken, rows_of, write_positions
 
 LOWEST = tl.constexpr(-3.0e38)  # below every score; -inf would make -inf - (-inf) of a block where nothing is seen

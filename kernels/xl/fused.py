@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..recurrence._triton import INTERPRETED
+from .._triton import INTERPRETED
+from ..ahead import launch
 from ..recurrence.tiles import padded_width, precision, processors
 from .backward import distance_kernel, key_kernel, query_kernel, sum_kernel
 from .forward import forward_kernel
@@ -58,7 +59,7 @@ class _Attention(torch.autograd.Function):
         y = torch.empty(q.shape, dtype=q.dtype, device=q.device)
         lse = torch.empty(call.rows, call.heads, call.steps, dtype=torch.float32, device=q.device)
         tile = tile_of(q, "forward")
-        forward_kernel[(call.rows * call.heads * -(-call.steps // tile.queries),)](
+        launch(forward_kernel, (call.rows * call.heads * -(-call.steps // tile.queries),))(
             *call.operands, call.pairs(tile), y, lse, call.steps, call.factor, *call.strides,
             **call.sizes, **call.options, **tile.constants(), PITCH=pitch_of(call.slots, tile),
         )  # fmt: skip
@@ -156,7 +157,7 @@ def _backward(call: _Call, y: Tensor, lse: Tensor, d_y: Tensor) -> tuple[Tensor,
     d_bias = torch.empty(blocks, 2, heads, width, dtype=torch.float32, device=device)
     weights, d_scores = call.pairs(tile), call.pairs(tile)
     pitch = pitch_of(slots, tile)
-    query_kernel[(blocks * heads,)](
+    launch(query_kernel, (blocks * heads,))(
         *call.operands, y, lse, d_y, call.pairs(tile), weights, d_scores, d_q, d_bias,
         call.steps, call.factor, call.scale, *call.strides,
         **call.sizes, **call.options, **tile.constants(), PITCH=pitch,
@@ -165,7 +166,7 @@ def _backward(call: _Call, y: Tensor, lse: Tensor, d_y: Tensor) -> tuple[Tensor,
     d_k = torch.empty(call.k.shape, dtype=q.dtype, device=device)
     d_v = torch.empty(call.v.shape, dtype=q.dtype, device=device)
     keys = tile_of(q, "keys")
-    key_kernel[(rows * heads * -(-(slots + call.steps) // keys.keys),)](
+    launch(key_kernel, (rows * heads * -(-(slots + call.steps) // keys.keys),))(
         q, call.u, d_y, weights, d_scores, d_k, d_v, call.steps, call.factor, *call.strides[:2],
         **call.sizes, **call.resets, **keys.constants(), ROWS=tile.queries, PITCH=pitch,
     )  # fmt: skip
@@ -177,13 +178,13 @@ def _backward(call: _Call, y: Tensor, lse: Tensor, d_y: Tensor) -> tuple[Tensor,
     share = -(-blocks // parts)
     parts = -(-blocks // share)
     found = torch.empty(parts, slots + 3, heads, width, dtype=torch.float32, device=device)
-    distance_kernel[(tiles, heads, parts)](
+    launch(distance_kernel, (tiles, heads, parts))(
         q, call.v_bias, d_scores, d_bias, found, call.steps, call.factor, *call.strides[:2], blocks, share,
         **call.sizes, **call.resets, **(far.constants() | {"BLOCK_Q": tile.queries}), PITCH=pitch,
     )  # fmt: skip
     total = found.new_empty(found.shape[1:])
     size = total.numel()
-    sum_kernel[(-(-size // SUM_BLOCK),)](found, total, parts, size, BLOCK=SUM_BLOCK)
+    launch(sum_kernel, (-(-size // SUM_BLOCK),))(found, total, parts, size, BLOCK=SUM_BLOCK)
     d_rel = found[:, : slots + 1] if own else total[: slots + 1]
     d_u, d_v_bias = total[slots + 1], total[slots + 2]
     return d_q, d_k, d_v, d_rel.to(call.rel.dtype), d_u.to(call.u.dtype), d_v_bias.to(call.v_bias.dtype)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..pointwise.region import loops_on_triton
+from ..recycle import cat
 from ..segments import segment_starts
 from .window import context, memory_after
 
@@ -54,13 +55,13 @@ def xl_memory(x: Tensor, mem: Tensor, fill: Tensor, segments: Tensor | None = No
         return memory_after(x, mem, fill, segments)
     slots, steps = mem.shape[1], x.shape[1]
     old, new = mem.detach(), x.detach().to(mem.dtype)
-    rows = torch.cat([old[:, steps:], new[:, max(0, steps - slots) :]], 1)
+    rows = cat([old[:, steps:], new[:, max(0, steps - slots) :]], 1)
     if segments is None:
         return rows, (fill + steps).clamp(max=slots)  # what is not real was zeros, and has only moved
     length = torch.where(segments[:, -1] == 0, fill + steps, steps - segment_starts(segments)[:, -1])
     fill = length.clamp(max=slots)
     real = torch.arange(slots, device=x.device) >= slots - fill[:, None]
-    return torch.where(real[..., None], rows, 0), fill
+    return rows.masked_fill_(~real[..., None], 0), fill
 
 
 def xl_context(x: Tensor, mem: Tensor, segments: Tensor | None = None) -> Tensor:

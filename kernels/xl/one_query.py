@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..recurrence._triton import INTERPRETED, tl, triton
+from .._triton import INTERPRETED, tl, triton
+from ..ahead import launch
 from ..recurrence.tiles import padded_width, precision
 from .tiles import LOG2E, on_chip
 
@@ -113,7 +114,7 @@ def one_query(
     rel = rel.contiguous()
     seen = torch.empty(heads, rows, inputs, dtype=q.dtype, device=q.device)
     block = SLOTS if _bytes(q, mem, SLOTS) <= on_chip(q.device) else SMALLEST
-    one_query_kernel[(rows,)](
+    launch(one_query_kernel, (rows,))(
         probe, q.contiguous(), v_bias.contiguous(), rel, x.contiguous(), mem.contiguous(), fill.contiguous(),
         fill if resets is None else resets.contiguous(), seen, width**-0.5 * LOG2E,
         probe.stride(0), probe.stride(1), rel.stride(0) if rel.dim() == 4 else 0,

@@ -17,7 +17,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from ..recurrence._triton import INTERPRETED, tl, triton
+from .._triton import INTERPRETED, tl, triton
 from ..recurrence.tiles import arithmetic, padded_width
 
 LOG2E = 1.4426950408889634

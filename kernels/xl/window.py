@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..recurrence._triton import INTERPRETED, tl, triton
+from .._triton import INTERPRETED, tl, triton
+from ..ahead import launch
 from ..recurrence.tiles import padded_width
 
 ELEMENTS = 4096  # of one tile
@@ -77,7 +78,7 @@ def _launch(
     block_h = min(padded_width(width), elements)
     block_s = min(elements // block_h, 1 << (places - 1).bit_length())
     after = filled is not None
-    window_kernel[(rows, -(-places // block_s), -(-width // block_h))](
+    launch(window_kernel, (rows, -(-places // block_s), -(-width // block_h)))(
         x, mem.contiguous(), mem if fill is None else fill.contiguous(), x if ids is None else ids.contiguous(), out,
         out if filled is None else filled, steps, x.stride(0), x.stride(1), steps if after else 0, places,
         M=mem.shape[1], H=width, AFTER=after, HAS_SEGMENTS=ids is not None,

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from .benchmark import clock
+from .kernels._triton import AVAILABLE, INTERPRETED
 from .kernels.recurrence import RecurrenceOp
-from .kernels.recurrence._triton import AVAILABLE, INTERPRETED
 
 ARCHITECTURE = 90  # H100, H200
 WARPS = 4

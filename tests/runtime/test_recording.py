@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 import cortexc
 from cortexc.runtime import CompiledStack, module, recording
-from cortexc.runtime.recording import AFTER, KEPT, Recording, clone_all, copy_all, enabled
+from cortexc.runtime.recording import AFTER, KEPT, Recording, clone_all, copy_all, recordable
 
 from .contract import PATTERNS, ROWS, WIDTH, carried, inputs, leaves, make, mask
 
@@ -42,7 +41,7 @@ def replays(monkeypatch: pytest.MonkeyPatch) -> Count:
 
 def test_off_on_a_cpu(replays: Count) -> None:
     x = torch.zeros(1, 2, WIDTH)
-    assert not enabled(x)
+    assert not recordable(x)
     stack = cortexc.compile("A", d_hidden=WIDTH, backend="auto", dtype=F32)
     for _ in range(AFTER + 2):
         stack(x)
@@ -86,7 +85,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
         graph = Again(work)
         return graph.found, graph
 
-    monkeypatch.setattr(module, "enabled", lambda x: os.environ.get("CORTEXC_RECORD") != "0")
+    monkeypatch.setattr(module, "recordable", lambda x: True)
     monkeypatch.setattr(module, "RECORDED", ("eager",))
     monkeypatch.setattr(recording, "warm_up", lambda device, run: run())
     monkeypatch.setattr(recording, "captured", captured)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from ..switches import triton_disabled
+from .switches import triton_disabled
 
 try:
     import triton
