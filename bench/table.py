@@ -48,10 +48,32 @@ def row(outcome: dict[str, Any]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
+def first_calls(document: dict[str, Any]) -> str:
+    """A row for each kind of first call, a column for each start of a process."""
+    where, found = document["environment"], document["first_calls"]
+    starts = list(dict.fromkeys(f["start"] for f in found))
+    lines = [
+        f"## The first call of a process: `{document['pattern']}`, d=256, B=16, T=256, float32",
+        "",
+        f"{where['device']}, {document['processors']} processors, torch {where['torch']}, Triton {where['triton']}, "
+        f"commit {where['commit'][:12]}{' with changes' if where['dirty'] else ''}, {where['time'][:10]}. "
+        "Seconds of the call; kernels compiled one by one, side by side, or found in the cache of an earlier process.",
+        "",
+        f"| | {' | '.join(starts)} |",
+        "|---|" + "---:|" * len(starts),
+    ]
+    for call in dict.fromkeys(f["call"] for f in found):
+        seconds = {f["start"]: f["first_call_s"] for f in found if f["call"] == call}
+        lines.append(f"| {call} | " + " | ".join(f"{seconds[start]:.1f}" for start in starts) + " |")
+    return "\n".join(lines)
+
+
 def text_of(document: dict[str, Any]) -> str:
     """One document, by what it holds."""
     if "counters" in document:
         return counters(document)
+    if "first_calls" in document:
+        return first_calls(document)
     return recurrences(document) if "rows" in document else table(document)
 
 

@@ -3,6 +3,7 @@
 Triton compiles a kernel when it is first launched, one after another, and a stack has some forty of them. Its compiler
 works outside Python's lock, so threads share the work: in a rehearsal `launch` hands a kernel to them and goes on, and
 what the kernel would have written is whatever its memory held. That is for work which looks at no value.
+``CORTEXC_REHEARSE=0`` turns rehearsals off.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def rehearsing() -> bool:
 def compile_ahead(work: Callable[[], object], device: torch.device) -> None:
     """Compile what `work` would launch on this GPU, backward passes in it too. Its other operations do run, on values
     that mean nothing. Raises what the compiler raises."""
-    if AVAILABLE and not INTERPRETED:
+    if AVAILABLE and not INTERPRETED and os.environ.get("CORTEXC_REHEARSE", "1") != "0":
         copy_context().run(_rehearse, work, device)  # what is set in there stays in there
 
 

@@ -6,8 +6,8 @@ launches are recorded, forward and backward, and later calls replay them. Result
 caller.
 
 A recording holds the intermediate values of one forward at a time. A second forward before the backward of the first
-therefore runs unrecorded, as do calls inside torch.compile or another capture, and calls whose parameters are not where
-they were. ``CORTEXC_RECORD=0`` turns recording off.
+therefore runs unrecorded, as do calls inside torch.compile, another capture or gradient checkpointing, and calls whose
+parameters are not where they were. ``CORTEXC_RECORD=0`` turns recording off.
 """
 
 from __future__ import annotations
@@ -44,11 +44,13 @@ def enabled() -> bool:
 
 
 def undisturbed() -> bool:
-    """Whether a call may do more than compute: nothing traces, records or transforms what it does."""
+    """Whether a call may do more than compute: nothing traces, records or transforms what it does, or counts what it
+    saves for its backward (as gradient checkpointing does, whose second run must save the same)."""
     return (
         not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
         and not is_in_torch_dispatch_mode()
+        and torch._C._autograd._top_saved_tensors_default_hooks(False) is None
     )
 
 

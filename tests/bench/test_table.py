@@ -43,6 +43,25 @@ def test_table(tmp_path):
     assert "Not installed in this run: cortexcore." in text
 
 
+def test_first_calls(tmp_path):
+    found = [
+        {"call": call, "start": start, "build_s": 1.0, "first_call_s": seconds}
+        for call, start, seconds in (
+            ("forward", "one by one", 20.04),
+            ("forward", "cached", 0.5),
+            ("step", "cached", 3.0),
+        )
+    ]
+    found.append({"call": "step", "start": "one by one", "build_s": 1.0, "first_call_s": 7.0})
+    where = document()["environment"]
+    cold = {"pattern": "A x2", "processors": 16, "environment": where, "first_calls": found}
+    (tmp_path / "one.json").write_text(json.dumps(cold))
+    assert table(tmp_path).returncode == 0
+    text = (tmp_path / "README.md").read_text()
+    assert "| | one by one | cached |\n|---|---:|---:|\n| forward | 20.0 | 0.5 |\n| step | 7.0 | 3.0 |" in text
+    assert "`A x2`" in text and "Some GPU, 16 processors" in text
+
+
 def test_check(tmp_path):
     (tmp_path / "one.json").write_text(json.dumps(document()))
     assert table(tmp_path, "--check").returncode == 1

@@ -90,3 +90,10 @@ def test_an_error_ends_the_rehearsal() -> None:
     assert not rehearsing() and torch.autograd.is_multithreading_enabled()
     launch(kernel, (1,))()
     assert len(kernel.compiled) == 2 and len(kernel.launched) == 1
+
+
+def test_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CORTEXC_REHEARSE", "0")
+    kernel = Kernel()
+    compile_ahead(lambda: both(kernel), CPU)
+    assert kernel.compiled == kernel.launched == []

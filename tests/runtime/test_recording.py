@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import cortexc
 from cortexc.runtime import CompiledStack, module, recording
@@ -85,7 +86,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
         graph = Again(work)
         return graph.found, graph
 
-    monkeypatch.setattr(module, "recordable", lambda x: True)
+    monkeypatch.setattr(module, "recordable", lambda x: recording.undisturbed())
     monkeypatch.setattr(module, "RECORDED", ("eager",))
     monkeypatch.setattr(recording, "warm_up", lambda device, run: run())
     monkeypatch.setattr(recording, "captured", captured)
@@ -110,6 +111,37 @@ def test_fresh_states_follow_carried_ones(pretended: None, replays: Count) -> No
         stack(x, state)
         assert torch.equal(stack(x)[0], first)
     assert len(replays) > AFTER
+
+
+def through_checkpoints(backend: str, reentrant: bool) -> list[Tensor]:
+    """Gradients of several calls whose activations are computed again in the backward."""
+    stack, found = make(PATTERNS["AXMS"], backend, F32), []
+    x = inputs(STEPS, F32).requires_grad_()
+
+    def call(x: Tensor) -> Tensor:
+        return stack(x.tanh())[0]
+
+    for _ in range(AFTER + 3):
+        checkpoint(call, x, use_reentrant=reentrant).square().sum().backward()
+        found += [g.clone() for g in (x.grad, *(p.grad for p in stack.parameters())) if g is not None]
+        stack.zero_grad()
+    return found
+
+
+@pytest.mark.parametrize("reentrant", [False, True], ids=["", "reentrant"])
+def test_checkpointed_activations(pretended: None, reentrant: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torch counts and compares, tensors saved in the first run and in the second, no recording changes."""
+    found = through_checkpoints("eager", reentrant)
+    plain(monkeypatch)
+    assert all(torch.equal(a, b) for a, b in zip(found, through_checkpoints("eager", reentrant), strict=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("reentrant", [False, True], ids=["", "reentrant"])
+def test_checkpointed_activations_on_a_gpu(reentrant: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = through_checkpoints("triton", reentrant)
+    plain(monkeypatch)
+    assert all(torch.equal(a, b) for a, b in zip(found, through_checkpoints("triton", reentrant), strict=True))
 
 
 def test_a_loss_may_leave_outputs_out(pretended: None, replays: Count, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cortexc.kernels import ahead
-from cortexc.runtime import module, rehearsal
+from cortexc.runtime import module, recording, rehearsal
 from cortexc.runtime.rehearsal import compile_ahead
 
 from .contract import PATTERNS, carried, inputs, leaves, make, mask
@@ -41,7 +41,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ahead, "INTERPRETED", False)
     monkeypatch.setenv("CORTEXC_DISABLE_TRITON", "1")
     monkeypatch.setenv("CORTEXC_RECORD", "0")
-    monkeypatch.setattr(module, "recordable", lambda x: True)
+    monkeypatch.setattr(module, "recordable", lambda x: recording.undisturbed())
     monkeypatch.setattr(module, "RECORDED", ("eager",))
 
 
