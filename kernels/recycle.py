@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from types import TracebackType
@@ -21,16 +22,25 @@ LARGE = 1 << 20  # bytes; smaller tensors are the allocator's business
 
 
 class Pool:
-    """Buffers that were handed out and came back. Whoever owns the pool owns what is free in it."""
+    """Buffers that were handed out and came back: of each size as many as one call takes, and no more. Whoever owns the
+    pool owns them."""
 
     def __init__(self) -> None:
         self._free: dict[int, list[mmap.mmap]] = {}
         self._lent: dict[int, weakref.ref[memoryview]] = {}
+        self._taken: Counter[int] = Counter()  # by the present call
+        self._wanted: Counter[int] = Counter()  # by any call at most
         self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        """A call begins."""
+        self._taken = Counter()
 
     def take(self, size: int) -> memoryview:
         """`size` bytes that nobody else has, until this view of them dies."""
         with self._lock:
+            self._taken[size] += 1
+            self._wanted[size] = max(self._wanted[size], self._taken[size])
             spare = self._free.get(size)
             if spare:
                 buffer = spare.pop()
@@ -45,9 +55,13 @@ class Pool:
 def _give_back(pool: weakref.ref[Pool], buffer: mmap.mmap, _: weakref.ref[memoryview]) -> None:
     """Without the lock, which this thread may hold: what it does to each table is one operation."""
     owner = pool()
-    if owner is not None:
-        owner._lent.pop(id(buffer), None)
-        owner._free.setdefault(len(buffer), []).append(buffer)
+    if owner is None:
+        return
+    size = len(buffer)
+    owner._lent.pop(id(buffer), None)
+    spare = owner._free.setdefault(size, [])
+    if len(spare) < owner._wanted[size]:
+        spare.append(buffer)
 
 
 def _mapped(size: int) -> mmap.mmap:
@@ -74,6 +88,8 @@ class recycling:
 
     def __enter__(self) -> None:
         self._before, _here.pool = _here.pool, self._pool
+        if self._pool is not None:
+            self._pool.begin()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

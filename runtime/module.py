@@ -268,6 +268,7 @@ class CompiledStack(nn.Module):
         super()._apply(fn, recurse)
         lay_out_packs(self, self._packs)
         self._trunk.follow(self)
+        self._pool = Pool()
         self.epoch += 1
         return self
 

@@ -42,6 +42,16 @@ def test_another_size_drops_what_is_free() -> None:
         assert pool._lent == {}
 
 
+def test_no_more_is_kept_than_a_call_takes() -> None:
+    pool, held = Pool(), []
+    for _ in range(5):  # calls whose results pile up
+        with recycling(pool):
+            held += [empty(SHAPE, LIKE), empty(SHAPE, LIKE)]
+    assert len({t.data_ptr() for t in held}) == len(pool._lent) == 10
+    held.clear()
+    assert [len(buffers) for buffers in pool._free.values()] == [2] and pool._lent == {}
+
+
 def test_what_is_not_recycled() -> None:
     """Small tensors, other devices, and everything outside."""
     pool = Pool()
@@ -105,4 +115,3 @@ def test_threads_get_different_memory() -> None:
     for thread in threads:
         thread.join()
     assert wrong == [] and pool._lent == {}
-    assert sum(map(len, pool._free.values())) <= 12
