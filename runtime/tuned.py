@@ -66,9 +66,10 @@ def _entries(device: str) -> list[dict[str, Any]]:
 
 
 def _key(entry: Mapping[str, Any]) -> Key:
-    fields = entry.get("key")
-    if not isinstance(fields, dict) or set(fields) != set(Key._fields):
-        raise ValueError(f"a key has {', '.join(Key._fields)}, got {fields!r:.80}")
+    given = entry.get("key")
+    fields = Key._field_defaults | given if isinstance(given, dict) else {}  # a file may lack what keys gained since
+    if set(fields) != set(Key._fields):
+        raise ValueError(f"a key has {', '.join(Key._fields)}, got {given!r:.80}")
     for name, kind in KINDS.items():
         if type(fields[name]) is not kind:
             raise ValueError(f"{name} of a key is {fields[name]!r:.40}, expected {kind.__name__}")

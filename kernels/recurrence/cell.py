@@ -148,6 +148,11 @@ class Inputs:
     def compute_dtype(self) -> torch.dtype:
         return compute_dtype(self.x)
 
+    @property
+    def features(self) -> int:
+        """Of a head; 1 where inputs have none."""
+        return self.beside[0].shape[-1] if self.beside and self.beside[0].dim() == 5 else 1
+
     def hoist(self, cell: Cell) -> tuple[Tensor, ...]:
         """The parameter-only values, [H]."""
         return cell.hoist(*self.params) if cell.hoist else ()

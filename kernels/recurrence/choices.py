@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 
 @dataclass(frozen=True)
 class Channels:
     """Channels of one program, and steps of a chunk of time; one chunk where steps cannot be composed."""
 
+    schedule: ClassVar[str] = "channels"
     block: int
     chunk: int
 
@@ -19,6 +20,7 @@ class Channels:
 class Head:
     """A head in one program."""
 
+    schedule: ClassVar[str] = "head"
     warps: int
 
 
@@ -28,6 +30,7 @@ class Split:
     matrices is more than `resident` bytes it is read again at every step, `piece` rows at a time, `stages` of them on
     their way."""
 
+    schedule: ClassVar[str] = "split"
     units: int = 16
     warps: int = 4
     slices: int = 1
@@ -36,8 +39,17 @@ class Split:
     stages: int = 3
 
 
-Choice = Channels | Head | Split
-TYPES: dict[str, type[Choice]] = {"channels": Channels, "head": Head, "split": Split}
+@dataclass(frozen=True)
+class Heads:
+    """A head of channels, with its features, in one program: steps of a chunk of time as of `Channels`, and warps."""
+
+    schedule: ClassVar[str] = "heads"
+    chunk: int
+    warps: int
+
+
+Choice = Channels | Head | Split | Heads
+TYPES: dict[str, type[Choice]] = {kind.schedule: kind for kind in (Channels, Head, Split, Heads)}
 
 # What a launch can be given at all. A file may hold anything, and Triton's complaint would come in a user's call.
 POSSIBLE = {
@@ -57,7 +69,7 @@ class Key(NamedTuple):
 
     name: str  # of the recurrence, for readers
     digest: str
-    schedule: str  # channels, head or split
+    schedule: str  # channels, head, split or heads
     direction: str  # forward or backward
     arithmetic: str  # half, tf32 or exact
     rows: int  # at most, a power of two
@@ -65,12 +77,12 @@ class Key(NamedTuple):
     heads: int
     width: int  # of a head
     own: bool  # every row has its own matrices
+    features: int = 1  # of a head
 
     def __str__(self) -> str:
+        head = f"{self.heads}x{self.width}" + (f"x{self.features}" if self.features > 1 else "")
         own = " own" if self.own else ""
-        return (
-            f"{self.name} [{self.rows},{self.length},{self.heads}x{self.width}]{own} {self.arithmetic} {self.direction}"
-        )
+        return f"{self.name} [{self.rows},{self.length},{head}]{own} {self.arithmetic} {self.direction}"
 
 
 def bucket(size: int) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .._triton import INTERPRETED
 from .cell import Cell, Inputs
-from .tiles import INTERPRETED_CHUNK, Grid, Plan
+from .choices import Heads, bucket
+from .tiles import Grid, Plan, filling_chunk
 
 SHORTEST = 16  # steps of a chunk of time at least
 ELEMENTS = 1024  # of a tile that one warp takes: more warps are fewer registers for each, but sums that cross them
@@ -12,31 +12,41 @@ CARRIED = 128  # the same where nothing is summed
 LANES = {"forward": 1 << 17, "backward": 1 << 18}  # channels times chunks that fill the machine; measured on an H100
 
 
-def heads_plan(cell: Cell, inputs: Inputs, direction: str) -> Plan:
-    """Chunks as long as leaves the machine full: each costs a map that is written and read."""
+def built_in(cell: Cell, inputs: Inputs, direction: str) -> Heads:
+    """The choice without a measurement. Chunks are as long as leaves the machine full: each costs a map that is written
+    and read."""
     rows, length, heads, _, width = inputs.x.shape
-    chunk = length
-    if INTERPRETED:
-        chunk = min(length, INTERPRETED_CHUNK)
-    elif "summary" in cell.kernels:
-        wanted = max(SHORTEST, -(-length * rows * heads * width // LANES[direction]))
-        chunk = min(length, 1 << (wanted - 1).bit_length())
+    chunk = filling_chunk(cell, length, rows * heads * width, SHORTEST, LANES[direction])
+    return Heads(chunk, warps_of(inputs, ELEMENTS))
+
+
+def launched(inputs: Inputs, choice: Heads) -> Plan:
+    """The plan that a choice makes of a call."""
+    rows, length = inputs.x.shape[:2]
+    chunk = min(choice.chunk, length)
     chunks = -(-length // chunk)
-    grid, constants, options = head_tile(inputs, rows * chunks)
+    grid, constants, options = head_tile(inputs, rows * chunks, choice.warps)
     return Plan("heads", grid, constants, chunk, chunks, options=options)
 
 
-def head_tile(inputs: Inputs, runs: int, elements: int = ELEMENTS) -> tuple[Grid, dict[str, object], dict[str, object]]:
-    """Grid, constants and options of a kernel whose programs are a head of each of `runs`, `elements` of it a warp."""
-    heads, width = inputs.x.shape[2], inputs.x.shape[-1]
-    features = inputs.beside[0].shape[-1] if inputs.beside and inputs.beside[0].dim() == 5 else 1
-    block, across = 1 << (width - 1).bit_length(), 1 << (features - 1).bit_length()
+def head_tile(inputs: Inputs, runs: int, warps: int) -> tuple[Grid, dict[str, object], dict[str, object]]:
+    """Grid, constants and options of a kernel whose programs are a head of each of `runs`."""
+    heads, width, features = inputs.x.shape[2], inputs.x.shape[-1], inputs.features
     constants: dict[str, object] = {
         "H": heads * width,
         "D": width,
         "E": features,
-        "BLOCK_D": block,
-        "BLOCK_E": across,
+        "BLOCK_D": bucket(width),
+        "BLOCK_E": bucket(features),
     }
-    tile = block * across
-    return (runs, heads), constants, {"num_warps": max(1, min(16, tile // elements))}
+    return (runs, heads), constants, {"num_warps": warps}
+
+
+def warps_of(inputs: Inputs, elements: int) -> int:
+    """Warps of a program, each of which takes so many elements of a head's tile."""
+    return max(1, min(16, tile_of(inputs) // elements))
+
+
+def tile_of(inputs: Inputs) -> int:
+    """Elements of a head's tile: its channels times its features, each padded to a power of two."""
+    return bucket(inputs.x.shape[-1]) * bucket(inputs.features)

@@ -12,10 +12,11 @@ from torch import Tensor
 from .._triton import INTERPRETED
 from ..ahead import launch
 from .cell import Backward, Cell, Forward, Inputs, previous
-from .heads import CARRIED, head_tile, heads_plan
+from .heads import CARRIED, head_tile, warps_of
 from .leaves import shape_of
+from .plans import plan
 from .products import operand, operand_dtype, recurrent_terms, weight_gradient
-from .tiles import Plan, channels, chunk_length, parameters, plan
+from .tiles import Plan, channels, chunk_length, parameters
 
 Tensors = tuple[Tensor, ...]
 CHUNKED = ("channels", "heads")  # schedules that may run chunks of time at once
@@ -33,7 +34,7 @@ def forward(cell: Cell, inputs: Inputs, keep: bool, how: Plan | None = None) -> 
     x = inputs.x if cell.headed else inputs.x.contiguous()
     rows, length = x.shape[:2]
     width = x.shape[-1]
-    how = how or _plan(cell, inputs, x, "forward")
+    how = how or plan(cell, inputs, "forward")
     made = partial(_steps, cell, inputs)
     outputs = {i: made(i, x.dtype) for i in cell.outputs}
     kept: dict[int, Tensor] = {}
@@ -79,7 +80,7 @@ def backward(
     x = inputs.x if cell.headed else inputs.x.contiguous()
     rows, length = x.shape[:2]
     width = x.shape[-1]
-    how = how or _plan(cell, inputs, x, "backward")
+    how = how or plan(cell, inputs, "backward")
     hoisted = _hoist(cell, inputs, "hoist", len(cell.hoisted))
     new = dict(zip(cell.kept, kept, strict=True))
     own = cell.shared.count(False)
@@ -222,7 +223,7 @@ def _enter(
         *given, *maps, cut, rows, length, how.chunk, **how.constants, **how.options, **fixed
     )
     if cell.headed:
-        grid, constants, options = head_tile(inputs, rows, CARRIED)
+        grid, constants, options = head_tile(inputs, rows, warps_of(inputs, CARRIED))
     else:
         (grid, constants), options = channels(rows, x.shape[-1]), {}
     backwards = role == "back_summary"
@@ -236,10 +237,6 @@ def _chunk_values(cell: Cell, inputs: Inputs, how: Plan, index: int) -> Tensor:
     """[B, C, …] for a state variable."""
     shape = shape_of(cell, index, inputs)
     return torch.empty(inputs.x.shape[0], how.chunks, *shape, dtype=torch.float32, device=inputs.x.device)
-
-
-def _plan(cell: Cell, inputs: Inputs, x: Tensor, direction: str) -> Plan:
-    return heads_plan(cell, inputs, direction) if cell.headed else plan(cell, x, inputs.weight, direction)
 
 
 def _steps(cell: Cell, inputs: Inputs, index: int, dtype: torch.dtype) -> Tensor:

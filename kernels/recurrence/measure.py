@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import tiles
 from .cell import Inputs
 from .choices import Choice, Key
 from .launch import backward, forward
+from .plans import built_in, launched
 from .tuning import Call
 
 ROUNDS, WARMUP = 20, 3
@@ -27,26 +27,23 @@ class Kernel:
     """One kernel with random numbers, of the largest call that its key stands for."""
 
     def __init__(self, key: Key, call: Call) -> None:
-        call = call.largest(key)
         self.key, self.cell = key, call.cell
-        generator = torch.Generator(call.device).manual_seed(0)
+        given = call.inputs
+        generator = torch.Generator(given.x.device).manual_seed(0)
 
-        def draw(*size: int, scale: float = 1.0, dtype: torch.dtype = torch.float32) -> Tensor:
-            return (scale * torch.randn(*size, generator=generator, device=call.device)).to(dtype)
+        def draw(like: Tensor, scale: float = 1.0) -> Tensor:
+            return (scale * torch.randn(like.shape, generator=generator, device=like.device)).to(like.dtype)
 
-        rows, length, inputs, width = call.shape
-        weight = None
-        if call.weight is not None and call.weight_dtype is not None:
-            weight = draw(*call.weight, scale=call.weight[-1] ** -0.5, dtype=call.weight_dtype)
         self.inputs = Inputs(
-            x=draw(rows, length, inputs, width, dtype=call.dtype),
-            params=tuple(draw(width, scale=0.3) for _ in self.cell.params),
-            weight=weight,
-            state=tuple(draw(rows, width, scale=0.5).abs() for _ in self.cell.state),
+            x=draw(given.x),
+            params=tuple(draw(p, 0.3) for p in given.params),
+            weight=None if given.weight is None else draw(given.weight, given.weight.shape[-1] ** -0.5),
+            state=tuple(draw(s, 0.5).abs() for s in given.state),
             traces=(),
-            resets=draw(rows, length) > 2.0,
+            resets=draw(given.x.new_empty(given.x.shape[:2])) > 2.0,
+            beside=tuple(draw(t) for t in given.beside),
         )
-        self.start = tiles.built_in(self.cell, self.inputs.x, weight, key.direction)
+        self.start = built_in(self.cell, self.inputs, key.direction)
         self.kept: tuple[Tensor, ...] = ()
         self.d: tuple[tuple[Tensor, ...], tuple[Tensor, ...]] = ((), ())
         if key.direction == "backward":
@@ -54,18 +51,18 @@ class Kernel:
             self.kept = made.kept
             # Which side a maximum takes may hang on a rounding, and the last state on it; the outputs do not.
             last = [torch.zeros_like(s) for s in made.last]
-            self.d = (tuple(draw(*y.shape, dtype=y.dtype) for y in made.outputs), tuple(last))
+            self.d = (tuple(draw(y) for y in made.outputs), tuple(last))
         self.wanted = self.run(self.start)
 
     def run(self, choice: Choice) -> list[Tensor]:
         """Every number that the kernel makes, in an order and shapes that do not depend on the choice."""
-        how = tiles.launched(self.cell, self.inputs.x, self.inputs.weight, choice)
+        how = launched(self.cell, self.inputs, choice)
         if self.key.direction == "forward":
             made = forward(self.cell, self.inputs, keep=True, how=how)
             return [*made.outputs, *made.last, *made.kept]
         back = backward(self.cell, self.inputs, self.kept, *self.d, how=how)
         summed = [h.sum(0) for h in back.hoisted]
-        return [t for t in (back.x, back.weight, *back.state, *summed) if t is not None]
+        return [t for t in (back.x, *back.beside, back.weight, *back.state, *summed) if t is not None]
 
     def same(self, choice: Choice) -> bool:
         """Whether a choice gives the numbers of the built-in one, up to rounding."""
@@ -111,7 +108,7 @@ def _recorded(run: Callable[[], Any]) -> torch.cuda.CUDAGraph:
 
 
 def _narrowest(inputs: Inputs) -> torch.dtype:
-    dtypes = [t.dtype for t in (inputs.x, inputs.weight) if t is not None]
+    dtypes = [t.dtype for t in (inputs.x, inputs.weight, *inputs.beside) if t is not None]
     return min(dtypes, key=lambda d: d.itemsize)
 
 

@@ -10,12 +10,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from . import tiles
-from .choices import Channels, Choice, Head, Key, Split, bucket, choice_of, difference, values_of
+from .choices import Choice, Head, Heads, Key, Split, bucket, choice_of, difference, values_of
+from .heads import tile_of
 from .measure import Kernel
+from .plans import built_in, launched
+from .tiles import Plan, fits
 from .tuning import Call
 
 GAIN = 0.97  # of the built-in time: what is nearer is noise
@@ -43,12 +42,12 @@ class Found:
         return f"{self.key}  {self.before:.3g} -> {self.after:.3g} ms  {difference(self.choice, self.built_in)}"
 
 
-def moves(built_in: Choice, call: Call) -> Moves:
-    """What can be tried about a kernel, the most promising turn first."""
-    rows, length, _, width = call.shape
-    if isinstance(built_in, Head):
+def moves(start: Choice, call: Call) -> Moves:
+    """What can be tried about a kernel that is built in as `start`, the most promising turn first."""
+    rows, length, *_, width = call.inputs.x.shape
+    if isinstance(start, Head):
         return [[{"warps": n} for n in (2, 4, 8)]]
-    if isinstance(built_in, Split):
+    if isinstance(start, Split):
         gates = bucket(len(call.cell.gates))
         kept, read = [{"resident": Split.resident}], [{"piece": p, "stages": s} for p in (64, 128) for s in (1, 3)]
         return [
@@ -56,17 +55,19 @@ def moves(built_in: Choice, call: Call) -> Moves:
             [{"warps": n, "slices": m} for n in (4, 8) for m in (1, 2, 4)],
             [*kept, *({"resident": 0, **r} for r in read)],
         ]
-    blocks = [{"block": n} for n in (32, 64, 128, 256) if n <= bucket(rows * width)]
+    if isinstance(start, Heads):  # of a tile, 4 to 128 elements for a thread
+        sizes = [{"warps": n} for n in (1, 2, 4, 8, 16) if 128 * n <= tile_of(call.inputs) <= 4096 * n]
+    else:
+        sizes = [{"block": n} for n in (32, 64, 128, 256) if n <= bucket(rows * width)]
     if "summary" not in call.cell.kernels:  # steps do not compose, so time is one chunk
-        return [blocks]
-    chunks = [{"chunk": n} for n in (16, 32, 64, 128, 256, 512) if n <= length]
-    return [chunks, blocks, chunks]
+        return [sizes]
+    chunks = [{"chunk": n} for n in (16, 32, 64, 128, 256, 512, length) if n <= length]
+    return [chunks, sizes, chunks]
 
 
 def candidates(key: Key, call: Call) -> tuple[Choice, list[Choice]]:
     """The built-in choice and those one move away from it: what a search begins with, shown without running it."""
-    call = call.largest(key)
-    start = tiles.built_in(call.cell, *_shapes(call), key.direction)
+    start = built_in(call.cell, call.inputs, key.direction)
     worth = _Worth(call)
     worth(start)
     return start, [c for turn in moves(start, call) for c in (_moved(start, move) for move in turn) if worth(c)]
@@ -110,8 +111,7 @@ def search(
 ) -> Found:
     """The fastest choice for a kernel, within a budget of seconds. `measure` gives milliseconds, by default of the
     device at hand; a choice that does not launch or gives other numbers takes forever."""
-    call = call.largest(key)
-    start = tiles.built_in(call.cell, *_shapes(call), key.direction)
+    start = built_in(call.cell, call.inputs, key.direction)
     measure = measure or Kernel(key, call).milliseconds
     times = descend(start, moves(start, call), _Worth(call), measure, Deadline(clock() + seconds, clock))
     best = min(times, key=times.__getitem__)
@@ -129,13 +129,13 @@ class _Worth:
     Two choices may make one program: where the matrices stay on chip, nothing asks how they would be read again."""
 
     def __init__(self, call: Call) -> None:
-        self.cell, (self.x, self.weight) = call.cell, _shapes(call)
-        self.seen: list[tiles.Plan] = []
+        self.call = call
+        self.seen: list[Plan] = []
 
     def __call__(self, choice: Choice) -> bool:
-        if not tiles.fits(self.cell, self.x, self.weight, choice):
+        if not fits(self.call.cell, self.call.inputs, choice):
             return False
-        how = tiles.launched(self.cell, self.x, self.weight, choice)
+        how = launched(self.call.cell, self.call.inputs, choice)
         if how in self.seen:
             return False
         self.seen.append(how)
@@ -143,13 +143,4 @@ class _Worth:
 
 
 def _moved(choice: Choice, move: Mapping[str, int]) -> Choice:
-    schedule = {Channels: "channels", Head: "head", Split: "split"}[type(choice)]
-    return choice_of(schedule, {**values_of(choice), **move})
-
-
-def _shapes(call: Call) -> tuple[Tensor, Tensor | None]:
-    """x and weight of a call, of one number each."""
-    x = torch.empty((), dtype=call.dtype, device=call.device).expand(call.shape)
-    if call.weight is None:
-        return x, None
-    return x, torch.empty((), dtype=call.weight_dtype, device=call.device).expand(call.weight)
+    return choice_of(choice.schedule, {**values_of(choice), **move})

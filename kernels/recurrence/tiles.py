@@ -1,5 +1,5 @@
-"""Which schedule runs a call, and with what tiles. Sizes were measured on an H100 (bench/gpu_sweeps.py); a choice
-that was measured on the device at hand (`tuning.py`) comes before them."""
+"""Which schedule runs a call without heads of channels, and with what tiles. Sizes were measured on an H100
+(bench/gpu_sweeps.py)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from .._triton import INTERPRETED
-from . import tuning
-from .cell import Cell
-from .choices import Channels, Choice, Head, Split
+from .cell import Cell, Inputs
+from .choices import Channels, Choice, Head, Heads, Split, bucket
 
 Grid = tuple[int, ...]
 
@@ -53,21 +52,13 @@ INTERPRETED_BLOCK, INTERPRETED_CHUNK = 4096, 8
 class Plan:
     """How the loop over time of one call is launched."""
 
-    schedule: str  # channels, head or split
+    schedule: str  # channels, head, split or heads
     grid: Grid
     constants: dict[str, object]
     chunk: int  # steps
     chunks: int
     row_step: int = 0  # split: rows of one launch
     options: dict[str, object] = field(default_factory=dict)
-
-
-def plan(cell: Cell, x: Tensor, weight: Tensor | None, direction: str) -> Plan:
-    """How a forward or a backward is launched: with what was measured, else with what is built in."""
-    choice = built_in(cell, x, weight, direction)
-    key = tuning.key_of(cell, x, weight, schedule_of(cell, weight, x.shape[0]), direction, _arithmetic(x, weight))
-    tuned = tuning.chosen(cell, x, weight, key, choice)
-    return launched(cell, x, weight, tuned if fits(cell, x, weight, tuned) else choice)
 
 
 def schedule_of(cell: Cell, weight: Tensor | None, rows: int) -> str:
@@ -83,16 +74,17 @@ def schedule_of(cell: Cell, weight: Tensor | None, rows: int) -> str:
     return "split" if several else "head"
 
 
-def built_in(cell: Cell, x: Tensor, weight: Tensor | None, direction: str) -> Choice:
+def built_in(cell: Cell, inputs: Inputs, direction: str) -> Choice:
     """The choice without a measurement."""
-    rows, length, _, width = x.shape
+    weight = inputs.weight
+    rows, length, _, width = inputs.x.shape
     schedule = schedule_of(cell, weight, rows)
     if weight is None:
         chunk = chunk_length(cell, rows, length, width)
         return Channels(channel_block(rows * -(-length // chunk) * width), chunk)
     if schedule == "head":
         return Head(WARPS[direction])
-    choices, room = SPLIT[direction, arithmetic(weight)], processors(x.device)
+    choices, room = SPLIT[direction, arithmetic(weight)], processors(weight.device)
 
     def suits(choice: Split) -> bool:
         together = -(-rows // ROWS) * programs(weight, choice) <= room
@@ -101,23 +93,25 @@ def built_in(cell: Cell, x: Tensor, weight: Tensor | None, direction: str) -> Ch
     return next(filter(suits, choices), choices[-1])
 
 
-def fits(cell: Cell, x: Tensor, weight: Tensor | None, choice: Choice) -> bool:
-    """Whether a choice runs this call: chunks of time where steps compose; all programs of a split head at once, and
-    on chip what must be there."""
-    if isinstance(choice, Channels):
-        return choice.chunk >= x.shape[1] or "summary" in cell.kernels
+def fits(cell: Cell, inputs: Inputs, choice: Choice) -> bool:
+    """Whether a choice runs this call, of any schedule: chunks of time where steps compose; all programs of a split
+    head at once, and on chip what must be there."""
+    if isinstance(choice, Channels | Heads):
+        return choice.chunk >= inputs.x.shape[1] or "summary" in cell.kernels
+    weight = inputs.weight
     if weight is None or isinstance(choice, Head):
         return True
     width = weight.shape[-1]
     held = split_bytes(cell, weight, choice)
     if held > choice.resident:
         held = held * choice.piece * choice.stages // padded_width(width)
-    return held <= ON_CHIP and programs(weight, choice) <= processors(x.device)
+    return held <= ON_CHIP and programs(weight, choice) <= processors(weight.device)
 
 
-def launched(cell: Cell, x: Tensor, weight: Tensor | None, choice: Choice) -> Plan:
+def launched(cell: Cell, inputs: Inputs, choice: Choice) -> Plan:
     """The plan that a choice makes of a call."""
-    rows, length, _, width = x.shape
+    weight = inputs.weight
+    rows, length, _, width = inputs.x.shape
     if weight is None:
         assert isinstance(choice, Channels)
         chunk = min(choice.chunk, length)
@@ -135,7 +129,7 @@ def launched(cell: Cell, x: Tensor, weight: Tensor | None, choice: Choice) -> Pl
         return Plan("head", (heads, -(-rows // tile)), constants, length, 1, options=options)
     assert isinstance(choice, Split)
     parts = -(-head_width // choice.units)
-    room = max(1, processors(x.device) // (heads * parts))  # tiles of rows at once
+    room = max(1, processors(weight.device) // (heads * parts))  # tiles of rows at once
     block = next(b for b in (ROWS, 32, 64) if b == 64 or rows <= b * room)
     tiles = min(room, -(-rows // block))
     resident = split_bytes(cell, weight, choice) <= choice.resident
@@ -203,13 +197,17 @@ def parameters(width: int) -> tuple[Grid, dict[str, object]]:
 
 
 def chunk_length(cell: Cell, rows: int, length: int, width: int) -> int:
+    """Steps in a chunk of time, where a program is a block of channels."""
+    return filling_chunk(cell, length, rows * width, SHORTEST, LANES)
+
+
+def filling_chunk(cell: Cell, length: int, channels: int, shortest: int, lanes: int) -> int:
     """Steps in a chunk of time: as short as fills the machine, where chunks can run at once."""
     if "summary" not in cell.kernels:
         return length
     if INTERPRETED:
         return min(length, INTERPRETED_CHUNK)
-    wanted = max(SHORTEST, -(-length * rows * width // LANES))
-    return min(length, 1 << (wanted - 1).bit_length())
+    return min(length, bucket(max(shortest, -(-length * channels // lanes))))
 
 
 def padded_width(width: int) -> int:
@@ -243,11 +241,11 @@ def arithmetic(weight: Tensor) -> str:
     return "tf32" if precision(weight) == "tf32" else "exact"
 
 
-def _arithmetic(x: Tensor, weight: Tensor | None) -> str:
-    """That of a key: without a product, the width of the numbers that move."""
-    if weight is not None:
-        return arithmetic(weight)
-    return "half" if x.element_size() == 2 else "exact"
+def arithmetic_of(inputs: Inputs) -> str:
+    """That of a call: without a product, the width of the numbers that move."""
+    if inputs.weight is not None:
+        return arithmetic(inputs.weight)
+    return "half" if inputs.x.element_size() == 2 else "exact"
 
 
 def precision(weight: Tensor) -> str:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from .cell import Cell
+from .cell import Cell, Inputs
 from .choices import Choice, Key, bucket
 
 Table = Mapping[Key, Choice]
@@ -24,41 +24,54 @@ C = TypeVar("C", bound=Choice)
 
 @dataclass(frozen=True)
 class Call:
-    """What a launch depends on, without its numbers."""
+    """What a launch depends on: the largest inputs that its key stands for, without their numbers."""
 
     cell: Cell
-    shape: tuple[int, ...]  # of x: [B, T, G, H]
-    dtype: torch.dtype
-    device: torch.device
-    weight: tuple[int, ...] | None  # its shape, [N, gates, D, D], or [B, N, …] where every row has its own
-    weight_dtype: torch.dtype | None
-
-    def largest(self, key: Key) -> Call:
-        """The largest call that its key stands for: what runs that runs the others."""
-        weight = (key.rows, *self.weight[1:]) if self.weight and key.own else self.weight
-        return replace(self, shape=(key.rows, key.length, *self.shape[2:]), weight=weight)
+    inputs: Inputs
 
 
 SOURCE: list[Callable[[str], Table]] = []  # at most one: the name of a device -> its table
 _watching: list[dict[Key, Call]] = []
 
 
-def key_of(cell: Cell, x: Tensor, weight: Tensor | None, schedule: str, direction: str, arithmetic: str) -> Key:
+def key_of(cell: Cell, inputs: Inputs, schedule: str, direction: str, arithmetic: str) -> Key:
     """The key of a call."""
-    rows, length, _, width = x.shape
-    heads, own = 1, False
-    if weight is not None:
+    x, weight = inputs.x, inputs.weight
+    rows, length, heads, width, own = *x.shape[:2], 1, x.shape[-1], False
+    if cell.headed:
+        heads = x.shape[2]
+    elif weight is not None:
         heads, width, own = weight.shape[-4], weight.shape[-1], weight.dim() == 5
-    return Key(cell.name, cell.digest, schedule, direction, arithmetic, bucket(rows), bucket(length), heads, width, own)
+    size = (bucket(rows), bucket(length), heads, width)
+    return Key(cell.name, cell.digest, schedule, direction, arithmetic, *size, own, inputs.features)
 
 
-def chosen(cell: Cell, x: Tensor, weight: Tensor | None, key: Key, built_in: C) -> C:
+def chosen(cell: Cell, inputs: Inputs, key: Key, built_in: C) -> C:
     """The choice for a call: what was measured, else what is built in."""
     for calls in _watching:
-        shape, dtype = (tuple(weight.shape), weight.dtype) if weight is not None else (None, None)
-        calls.setdefault(key, Call(cell, tuple(x.shape), x.dtype, x.device, shape, dtype))
-    found = table(x.device).get(key)
+        if key not in calls:
+            calls[key] = Call(cell, largest(inputs, key))
+    found = table(inputs.x.device).get(key)
     return found if isinstance(found, type(built_in)) else built_in
+
+
+def largest(inputs: Inputs, key: Key) -> Inputs:
+    """The largest inputs that a key stands for, of one number each: what runs those runs the others."""
+    rows, steps, weight = (key.rows,), (key.rows, key.length), inputs.weight
+    return Inputs(
+        x=_blank(inputs.x, steps),
+        params=tuple(_blank(p) for p in inputs.params),
+        weight=weight if weight is None else _blank(weight, rows if key.own else ()),
+        state=tuple(_blank(s, rows) for s in inputs.state),
+        traces=(),
+        resets=None,
+        beside=tuple(_blank(t, steps) for t in inputs.beside),
+    )
+
+
+def _blank(like: Tensor, lead: tuple[int, ...] = ()) -> Tensor:
+    """One number in the shape of a tensor, but for its first sizes."""
+    return like.new_empty(()).expand(*lead, *like.shape[len(lead) :])
 
 
 @cache

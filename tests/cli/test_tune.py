@@ -32,6 +32,19 @@ def test_dry_run_in_the_interpreter(piped, tmp_path):
     assert not (tmp_path / "cache/tuning").exists()
 
 
+@pytest.mark.interpreter
+def test_dry_run_of_heads(piped, tmp_path):
+    env = {"TRITON_INTERPRET": "1", "CORTEXC_CACHE_DIR": str(tmp_path / "cache")}
+    sizes = ("--d-hidden", "16", "--batch", "1", "--seq-len", "9", "--device", "cpu")
+    done = piped("tune", "Ag(n_heads=2)", *sizes, "--dry-run", **env)
+    assert done.code == 0, done.err
+    assert done.out.splitlines() == [
+        "agalite_r2 [1,16,2x8x6] exact forward  chunk 16",
+        "agalite_r2 [1,16,2x8x6] exact backward  chunk 16",
+        "2 kernels, 20 s at most; nothing measured",
+    ]
+
+
 @pytest.mark.parametrize(
     ("args", "code"),
     [(("AXQS",), 1), (("A", "--dtype", "int8"), 2), (("A", "--batch", "0"), 2), (("A", "--device", "cuda:99"), 1)],

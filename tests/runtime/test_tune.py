@@ -16,7 +16,7 @@ import cortexc
 from cortexc import cache
 from cortexc.kernels import warnings as ours
 from cortexc.kernels.recurrence import search, tuning
-from cortexc.kernels.recurrence.choices import Channels, Head, Key, Split, values_of
+from cortexc.kernels.recurrence.choices import Channels, Choice, Head, Heads, Key, Split, values_of
 from cortexc.runtime import CortexWarning, tuned
 
 from ..tolerances import assert_close
@@ -28,9 +28,10 @@ KEYS = {
     "head": Key("slstm", "0123456789ab", "head", "backward", "half", 16, 256, 4, 64, False),
     "split": Key("lstm", "0123456789ab", "split", "forward", "exact", 16, 256, 1, 512, False),
     "channels": Key("axon", "0123456789ab", "channels", "forward", "exact", 1, 4096, 1, 37, False),
+    "heads": Key("agalite_r2", "0123456789ab", "heads", "backward", "half", 8, 4096, 8, 128, False, 6),
 }
-CHOICES = {"head": Head(8), "split": Split(32, 8, 2, 0, 128, 1), "channels": Channels(32, 64)}
-BUILT_IN = {"head": Head(4), "split": Split(), "channels": Channels(64, 16)}
+CHOICES = {"head": Head(8), "split": Split(32, 8, 2, 0, 128, 1), "channels": Channels(32, 64), "heads": Heads(64, 2)}
+BUILT_IN = {"head": Head(4), "split": Split(), "channels": Channels(64, 16), "heads": Heads(32, 1)}
 
 
 def found(schedule: str, *, better: bool = True) -> search.Found:
@@ -58,6 +59,17 @@ def test_round_trip(folder: Path) -> None:
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     assert json.loads(path.read_text())["entries"][0]["kernel"] == "slstm [16,256,4x64] half backward"
+
+
+def test_an_older_table_is_read() -> None:
+    """Keys had no number of features."""
+    path = tuned.keep(GPU, map(found, ("head", "heads")))
+    document = json.loads(path.read_text())
+    for entry in document["entries"]:
+        if entry["key"]["schedule"] == "head":
+            del entry["key"]["features"]
+    path.write_text(json.dumps(document))
+    assert tuned.read(GPU) == {KEYS[s]: CHOICES[s] for s in ("head", "heads")}
 
 
 def test_tables_grow_and_forget() -> None:
@@ -109,7 +121,9 @@ def damaged(path: Path, **changes: object) -> None:
         ({"choice": {"blocks": 3}}, "a choice for head has warps, got blocks, warps"),
         ({"choice": [4]}, "a choice is .4., expected its values by name"),
         ({"key": {"rows": "16"}}, "rows of a key is '16', expected int"),
-        ({"key": {"schedule": "magic"}}, "the schedule is 'magic', expected one of channels, head, split"),
+        ({"key": {"schedule": "magic"}}, "the schedule is 'magic', expected one of channels, head, split, heads"),
+        ({"key": {"features": 2.0}}, "features of a key is 2.0, expected int"),
+        ({"key": {"depth": 2}}, "a key has name, .* features, got"),
         ({"key": None}, "a key has name, digest, .* got None"),
     ],
     ids=str,
@@ -124,6 +138,13 @@ def test_a_damaged_table_is_ignored_aloud_once(changes: dict, reason: str) -> No
     assert len(said) == 1
     tuned.keep(GPU, [found("split")])
     assert tuned.read(GPU) == {KEYS["split"]: CHOICES["split"]}
+
+
+@pytest.mark.parametrize(("name", "value"), [("chunk", 0), ("chunk", 64.0), ("warps", 3)])
+def test_a_damaged_choice_of_heads(name: str, value: float) -> None:
+    damaged(tuned.keep(GPU, [found("heads")]), choice={name: value})
+    with pytest.warns(CortexWarning, match=f"W302 .*{name} is {value}, which no heads kernel can be launched with"):
+        assert tuned.read(GPU) == {}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00", "[" * 100_000])
@@ -178,6 +199,18 @@ def test_dry_run() -> None:
 
 
 @pytest.mark.interpreter
+def test_dry_run_of_heads() -> None:
+    """AGaLiTe, whose kernels have chunks of time and warps to choose."""
+    lines: list[str] = []
+    stack = cortexc.compile("Ag(n_heads=1)", d_hidden=64, backend="triton")
+    done = cortexc.tune(stack, batch=1, seq_len=9, dry_run=True, progress=lines.append)
+    assert [k[2:] for k in done.kernels] == [
+        ("heads", direction, "exact", 1, 16, 1, 64, False, 6) for direction in ("forward", "backward")
+    ]
+    assert lines[1] == "agalite_r2 [1,16,1x64x6] exact backward  chunk 16; warps 2; warps 4"
+
+
+@pytest.mark.interpreter
 def test_observing_leaves_no_trace() -> None:
     """No gradient of a parameter; a stack with routed adapters is given routes."""
     for pattern, count in (("S", 2), (f"A{OPTIONS}", 2)):
@@ -214,7 +247,7 @@ def test_what_was_found_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("pattern", ["S", "A", "L"])
+@pytest.mark.parametrize("pattern", ["S", "A", "L", "Ag"])
 def test_on_a_gpu(pattern: str) -> None:
     """A few seconds of measuring, and the same numbers under what was found and under a choice that is forced."""
     torch.manual_seed(0)
@@ -252,9 +285,11 @@ def _other(f: search.Found) -> search.Found:
     """Anything but the built-in choice."""
     start = f.built_in
     if isinstance(start, Head):
-        choice: Head | Channels | Split = Head(2)
+        choice: Choice = Head(2)
     elif isinstance(start, Channels):
         choice = Channels(32, 32)
+    elif isinstance(start, Heads):
+        choice = Heads(32 if start.chunk == 16 else 16, 2)
     else:
         choice = replace(start, warps=8 if start.warps == 4 else 4)
     return search.Found(f.key, start, choice, 1.0, 0.5, 1)

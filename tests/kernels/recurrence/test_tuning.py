@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from cortexc.kernels.recurrence import measure, search, tiles, tuning
-from cortexc.kernels.recurrence.choices import Channels, Head, Key, Split, bucket, choice_of, difference, values_of
+from cortexc.kernels.recurrence import measure, plans, search, tiles, tuning
+from cortexc.kernels.recurrence.cell import Inputs
+from cortexc.kernels.recurrence.choices import (
+    Channels,
+    Head,
+    Heads,
+    Key,
+    Split,
+    bucket,
+    choice_of,
+    difference,
+    values_of,
+)
 
 from ...tolerances import assert_close
-from .conftest import DEVICE
+from .conftest import DEVICE, FEATURES
 
 HALF, FULL = torch.bfloat16, torch.float32
 PROCESSORS = 132
@@ -39,19 +52,36 @@ def tuned(monkeypatch):
     return put
 
 
-def tensors(op, rows=16, steps=256, heads=1, width=256, dtype=HALF):
-    """x and weight of a call, of one number each."""
-    x = torch.empty((), dtype=dtype, device=DEVICE).expand(rows, steps, len(op.cell.inputs), heads * width)
-    if op.cell.recurrent is None:
-        return x, None
-    return x, torch.empty((), dtype=dtype, device=DEVICE).expand(heads, len(op.cell.gates), width, width)
+def inputs_of(op, rows=16, steps=256, heads=1, width=256, dtype=HALF, features=FEATURES):
+    """The inputs of a call, of one number each."""
+    cell, channels = op.cell, heads * width
+
+    def blank(*shape, of=FULL):
+        return torch.empty((), dtype=of, device=DEVICE).expand(shape)
+
+    weight = blank(heads, len(cell.gates), width, width, of=dtype) if cell.recurrent is not None else None
+    x, beside = (len(cell.inputs), channels), ()
+    shapes = {"d": (channels,)}
+    if cell.headed:
+        count = {axes: cell.input_axes.count(axes) for axes in ("d", "e", "")}
+        x, rest = (heads, count["d"], width), ((heads, count["e"], features), (heads, count[""]))
+        beside = tuple(blank(rows, steps, *shape, of=dtype) for shape in rest if 0 not in shape)
+        shapes = {"d": (heads, width), "ed": (heads, features, width)}
+    return Inputs(
+        x=blank(rows, steps, *x, of=dtype),
+        params=tuple(blank(channels) for _ in cell.params),
+        weight=weight,
+        state=tuple(blank(rows, *shapes[axes]) for axes in cell.state_axes),
+        traces=(),
+        resets=None,
+        beside=beside,
+    )
 
 
 def watched(op, direction="forward", **shape):
     """Key and call as a launch has them."""
-    x, weight = tensors(op, **shape)
     with tuning.watching() as calls:
-        tiles.plan(op.cell, x, weight, direction)
+        plans.plan(op.cell, inputs_of(op, **shape), direction)
     ((key, call),) = calls.items()
     return key, call
 
@@ -68,11 +98,25 @@ def test_key(ops):
     key, call = watched(ops["slstm"], "backward", rows=9, steps=200, heads=4, width=64)
     assert key == Key("slstm", ops["slstm"].cell.digest, "head", "backward", "half", 16, 256, 4, 64, False)
     assert str(key) == "slstm [16,256,4x64] half backward"
-    assert call.shape == (9, 200, 4, 256) and call.weight == (4, 4, 64, 64)
+    assert call.inputs.x.shape == (16, 256, 4, 256) and call.inputs.weight.shape == (4, 4, 64, 64)
     assert watched(ops["axon"], rows=3, steps=5, width=37, dtype=FULL)[0][2:] == (
         *("channels", "forward", "exact"),
-        *(4, 8, 1, 37, False),
+        *(4, 8, 1, 37, False, 1),
     )
+
+
+def test_key_of_heads(ops):
+    """With the number of features, and a call that has the shapes of everything a kernel is given."""
+    cell = ops["shared"].cell
+    key, call = watched(ops["shared"], "backward", rows=9, steps=200, heads=4, width=64, features=6)
+    assert key == Key("shared", cell.digest, "heads", "backward", "half", 16, 256, 4, 64, False, 6)
+    assert str(key) == "shared [16,256,4x64x6] half backward"
+    given, lead = call.inputs, (16, 256, 4)
+    assert [tuple(t.shape) for t in (given.x, *given.beside)] == [(*lead, 1, 64), (*lead, 2, 6), (*lead, 1)]
+    assert [tuple(s.shape) for s in given.state] == [(16, 4, 6, 64), (16, 4, 64), (16, 4, 64)]
+    assert [tuple(p.shape) for p in given.params] == [(256,), (256,)]
+    assert all(t.untyped_storage().nbytes() <= 4 for t in (given.x, *given.beside, *given.state, *given.params))
+    assert watched(ops["shared"], features=7, heads=4, width=64)[0] != watched(ops["shared"], heads=4, width=64)[0]
 
 
 def test_what_a_key_tells_apart(ops, monkeypatch):
@@ -102,31 +146,33 @@ def test_a_table_changes_the_plan(ops, tuned, monkeypatch):
         ("slstm", {"heads": 4, "width": 64}, Head(2)),
         ("lstm", {"width": 512}, Split(32, 8, 1, 0, 128, 1)),
         ("axon", {}, Channels(32, 64)),
+        ("agalite_r2", {"heads": 4, "width": 64}, Heads(128, 2)),
     ):
         op = ops[name]
-        x, weight = tensors(op, **shape)
-        built_in = tiles.plan(op.cell, x, weight, "backward")
+        inputs = inputs_of(op, **shape)
+        built_in = plans.plan(op.cell, inputs, "backward")
         tuned({watched(op, "backward", **shape)[0]: choice})
-        found = tiles.plan(op.cell, x, weight, "backward")
-        assert found == tiles.launched(op.cell, x, weight, choice) != built_in
-        assert tiles.plan(op.cell, x, weight, "forward") != found
-        x, weight = tensors(op, rows=64, **shape)
-        assert tiles.plan(op.cell, x, weight, "backward") == tiles.launched(
-            op.cell, x, weight, tiles.built_in(op.cell, x, weight, "backward")
+        found = plans.plan(op.cell, inputs, "backward")
+        assert found == plans.launched(op.cell, inputs, choice) != built_in
+        assert plans.plan(op.cell, inputs, "forward") != found
+        inputs = inputs_of(op, rows=64, **shape)
+        assert plans.plan(op.cell, inputs, "backward") == plans.launched(
+            op.cell, inputs, plans.built_in(op.cell, inputs, "backward")
         )
 
 
 def test_a_table_of_another_schedule_or_device_is_not_asked(ops, tuned, monkeypatch):
     op, shape = ops["slstm"], {"heads": 4, "width": 64}
-    x, weight = tensors(op, **shape)
-    built_in = tiles.plan(op.cell, x, weight, "forward")
+    inputs = inputs_of(op, **shape)
+    built_in = plans.plan(op.cell, inputs, "forward")
     key = watched(op, **shape)[0]
-    tuned({key: Channels(32, 64)})
-    assert tiles.plan(op.cell, x, weight, "forward") == built_in
+    for other in (Channels(32, 64), Heads(64, 2)):
+        tuned({key: other})
+        assert plans.plan(op.cell, inputs, "forward") == built_in
     tuned({key: Head(2)})
     monkeypatch.setattr(tuning, "device_name", lambda device: "")
     tuning.forget()
-    assert tiles.plan(op.cell, x, weight, "forward") == built_in
+    assert plans.plan(op.cell, inputs, "forward") == built_in
 
 
 @pytest.mark.parametrize(
@@ -141,18 +187,18 @@ def test_what_does_not_fit_runs_as_built_in(ops, tuned, monkeypatch, cell, width
     monkeypatch.setattr(tiles, "processors", lambda device: 60)
     monkeypatch.setattr(tiles, "ON_CHIP", 64 * 1024)
     op = ops[cell]
-    x, weight = tensors(op, width=width)
-    built_in = tiles.plan(op.cell, x, weight, "forward")
+    inputs = inputs_of(op, width=width)
+    built_in = plans.plan(op.cell, inputs, "forward")
     tuned({watched(op, width=width)[0]: choice})
-    assert tiles.plan(op.cell, x, weight, "forward") == built_in
+    assert plans.plan(op.cell, inputs, "forward") == built_in
 
 
 def test_a_table_is_read_once(ops, monkeypatch):
     asked = []
     monkeypatch.setattr(tuning, "SOURCE", [lambda name: asked.append(name) or {}])
-    x, weight = tensors(ops["slstm"], heads=4, width=64)
+    inputs = inputs_of(ops["slstm"], heads=4, width=64)
     for _ in range(3):
-        tiles.plan(ops["slstm"].cell, x, weight, "forward")
+        plans.plan(ops["slstm"].cell, inputs, "forward")
     assert asked == ["Test 9000"]
 
 
@@ -179,6 +225,8 @@ SHAPES = (
     ("gru", {"width": 1024}),
     ("axon", {"rows": 8, "steps": 4096, "width": 1024, "dtype": FULL}),
     ("leaky", {"rows": 1, "width": 64}),
+    ("agalite_r2", {"rows": 8, "steps": 4096, "heads": 8, "width": 128}),
+    ("shared", {"rows": 64, "heads": 4, "width": 64, "features": 16, "dtype": FULL}),
 )
 
 
@@ -188,24 +236,53 @@ def test_candidates(ops, monkeypatch, cell, shape, direction):
     """All fit the chip, none is the built-in one, no two make the same program, and a file can hold each."""
     monkeypatch.setattr(tiles, "processors", lambda device: PROCESSORS)
     op = ops[cell]
-    x, weight = tensors(op, **shape)
+    inputs = inputs_of(op, **shape)
     built_in, others = search.candidates(*watched(op, direction, **shape))
-    assert built_in == tiles.built_in(op.cell, x, weight, direction)
-    plans = [tiles.launched(op.cell, x, weight, c) for c in (built_in, *others)]
-    assert others and all(a != b for a, b in itertools.combinations(plans, 2))
+    assert built_in == plans.built_in(op.cell, inputs, direction)
+    programs = [plans.launched(op.cell, inputs, c) for c in (built_in, *others)]
+    assert others and all(a != b for a, b in itertools.combinations(programs, 2))
     for choice in others:
-        assert tiles.fits(op.cell, x, weight, choice)
-        assert choice_of(tiles.schedule_of(op.cell, weight, x.shape[0]), values_of(choice)) == choice
+        assert tiles.fits(op.cell, inputs, choice)
+        assert choice_of(built_in.schedule, values_of(choice)) == choice
         if isinstance(choice, Split):
-            held = tiles.split_bytes(op.cell, weight, choice)
+            held = tiles.split_bytes(op.cell, inputs.weight, choice)
             kept = held <= choice.resident
             assert (held if kept else held * choice.piece * choice.stages / shape["width"]) <= tiles.ON_CHIP
             assert shape.get("heads", 1) * math.ceil(shape["width"] / choice.units) <= PROCESSORS
 
 
+@pytest.mark.parametrize(
+    ("heads", "width", "features", "warps"),
+    [(4, 4, 6, ()), (4, 64, 6, (2, 4)), (8, 128, 6, (2, 4, 8)), (2, 256, 64, (4, 8)), (1, 1024, 64, ())],
+)
+def test_warps_of_heads(ops, heads, width, features, warps):
+    """Neither threads without work, nor more elements in one than it has registers."""
+    shape = {"rows": 8, "steps": 2048, "heads": heads, "width": width, "features": features}
+    built_in, others = search.candidates(*watched(ops["agalite_r2"], **shape))
+    assert tuple(c.warps for c in others if c.warps != built_in.warps) == warps
+    assert {c.chunk for c in others if c.warps == built_in.warps} == {
+        *(16, 32, 64, 128, 256, 512, 2048),
+    } - {built_in.chunk}
+
+
+def test_heads_whose_steps_do_not_compose(ops, tuned):
+    """Time is one chunk, built in, tried and in a table."""
+    composed = ops["agalite_r2"].cell
+    kernels = {role: kernel for role, kernel in composed.kernels.items() if "summary" not in role}
+    op, shape = SimpleNamespace(cell=replace(composed, kernels=kernels)), {"heads": 4, "width": 64}
+    key, call = watched(op, **shape)
+    built_in, others = search.candidates(key, call)
+    assert built_in == Heads(256, 1) and others == [Heads(256, 2)]
+    inputs = inputs_of(op, **shape)
+    for choice, runs in ((Heads(64, 2), built_in), (Heads(256, 2), Heads(256, 2))):
+        tuned({key: choice})
+        assert plans.plan(op.cell, inputs, "forward") == plans.launched(op.cell, inputs, runs)
+
+
 def test_difference():
     assert difference(Split(32, 8), Split()) == "units 32, warps 8"
     assert difference(Split(resident=0), Split()) == "resident 0 KiB"
+    assert difference(Heads(64, 2), Heads(32, 2)) == "chunk 64"
     assert difference(Head(4), Head(4)) == "as built in"
 
 
@@ -249,6 +326,18 @@ def test_the_fastest_wins(choose):
     assert str(found).endswith("3 -> 1 ms  units 32, warps 8, resident 0 KiB, stages 1")
 
 
+def test_the_fastest_of_heads(choose):
+    """Warps of the best chunk, then chunks again."""
+
+    def of(c):
+        return 1.0 + abs(math.log2(c.chunk) - 5 - c.warps) / 10 + 2 - c.warps
+
+    found, bench = choose("agalite_r2", of, heads=4, width=64)
+    assert found.choice == Heads(128, 2) and found.after == 1.0
+    assert found.tried == len(set(bench.tried)) < 16
+    assert str(found).endswith("chunk 128, warps 2")
+
+
 def test_a_little_faster_is_not_faster(choose):
     found, _ = choose("slstm", lambda c: 1.0 - 0.001 * c.warps, heads=4, width=64)
     assert not found.better and found.after == found.before and str(found).endswith("as built in")
@@ -276,8 +365,18 @@ def test_time_is_kept(choose):
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
-@pytest.mark.parametrize("cell", ["slstm", "axon", "lstm"])
-def test_candidates_give_the_same_numbers(ops, monkeypatch, cell, direction):
+@pytest.mark.parametrize(
+    ("cell", "shape"),
+    [
+        ("slstm", {"rows": 3, "steps": 3, "width": 20}),
+        ("axon", {"rows": 3, "steps": 16, "width": 20}),
+        ("lstm", {"rows": 3, "steps": 3, "width": 20}),
+        ("agalite_r2", {"rows": 1, "steps": 9, "heads": 1, "width": 40}),
+        ("shared", {"rows": 1, "steps": 9, "heads": 2, "width": 3}),
+    ],
+    ids=["slstm", "axon", "lstm", "agalite_r2", "shared"],
+)
+def test_candidates_give_the_same_numbers(ops, monkeypatch, cell, shape, direction):
     """Of every schedule, one candidate of each kind of move; `lstm` is split."""
     monkeypatch.setattr(tiles, "processors", lambda device: PROCESSORS)
     if cell == "lstm":
@@ -285,7 +384,7 @@ def test_candidates_give_the_same_numbers(ops, monkeypatch, cell, direction):
         monkeypatch.setattr(
             tiles, "SPLIT", dict.fromkeys(tiles.SPLIT, (Split(units=16, resident=0, piece=16, stages=1),))
         )
-    key, call = watched(ops[cell], direction, rows=3, steps=16 if cell == "axon" else 3, width=20, dtype=FULL)
+    key, call = watched(ops[cell], direction, dtype=FULL, **shape)
     _, others = search.candidates(key, call)
     kernel = measure.Kernel(key, call)
     assert kernel.inputs.x.shape[:2] == (key.rows, key.length)
@@ -306,7 +405,7 @@ def test_other_numbers_are_refused(ops, monkeypatch):
 
 def test_a_tuned_call_is_right(ops, case, evaluate, tuned):
     """A whole call with gradients under a table, against the reference."""
-    for name, steps, choice in (("axon", 12, Channels(16, 4)), ("slstm", 3, Head(8))):
+    for name, steps, choice in (("axon", 12, Channels(16, 4)), ("slstm", 3, Head(8)), ("agalite_r2", 6, Heads(4, 2))):
         op = ops[name]
         call = case(op, rows=2, steps=steps, heads=1, width=6).to(FULL)
         wanted = evaluate(op, call.to(torch.float64), "reference")
@@ -322,15 +421,15 @@ def test_a_tuned_call_is_right(ops, case, evaluate, tuned):
 def test_search_with_real_kernels_and_given_times(ops, monkeypatch):
     """All but the clock: a choice that Triton refuses is passed over, a faster one that is right is taken."""
     key, call = watched(ops["gru"], rows=2, steps=3, width=16, dtype=FULL)
-    launched, ran = tiles.launched, []
+    launched, ran = measure.launched, []
 
-    def launch(cell, x, weight, choice):
-        if choice == Head(2) and x.shape[1] > 1 and x.stride(1):  # a real call, not the cost model's
+    def launch(cell, inputs, choice):
+        if choice == Head(2):
             raise RuntimeError("out of resource: shared memory")
         ran.append(choice)
-        return launched(cell, x, weight, choice)
+        return launched(cell, inputs, choice)
 
-    monkeypatch.setattr(tiles, "launched", launch)
+    monkeypatch.setattr(measure, "launched", launch)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     monkeypatch.setattr(measure, "_recorded", lambda run: type("Graph", (), {"replay": staticmethod(run)}))
     monkeypatch.setattr(measure, "_times", lambda run: (run(), [1.0 / ran[-1].warps] * 3)[1])
