@@ -36,6 +36,8 @@ Run = Callable[..., tuple[Tensor, Leaves]]
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 RECORDED = ("auto", "triton")  # backends whose launches are worth recording, and are all ours
+# Without gradients autograd has nothing to do, and still looks at every op: a twentieth of a step of one row on a CPU.
+below_autograd = torch._C._AutoDispatchBelowAutograd
 
 
 class CompiledStack(nn.Module):
@@ -202,7 +204,9 @@ class CompiledStack(nn.Module):
         # A compiler guards what it reads of a module; what it cannot know of is our image of one.
         plain = self.backend == "inductor" or torch.compiler.is_compiling()
         p = self if plain else self._mirror.of(self)
-        with recycling(self._pool) if x.is_cpu and not plain and undisturbed() else nullcontext():
+        alone = x.is_cpu and not plain and undisturbed()
+        untracked = alone and self.closed and not torch.is_grad_enabled()
+        with recycling(self._pool) if alone else nullcontext(), below_autograd() if untracked else nullcontext():
             if x.dim() == 3:
                 return self._sequence(p, x, leaves, mask, *rest)
             if self._step is not None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch._utils import _unflatten_dense_tensors as unflatten
+from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
@@ -50,6 +51,7 @@ def undisturbed() -> bool:
         not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
         and not is_in_torch_dispatch_mode()
+        and forward_ad._current_level < 0
         and torch._C._autograd._top_saved_tensors_default_hooks(False) is None
     )
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
@@ -190,3 +191,19 @@ def test_layers_can_be_given_to_different_groups() -> None:
     optimizer.step()
     for n, p in stack.named_parameters():
         assert torch.equal(p, (0.25 if p.dim() > 1 else 0.5) * before[n]), n
+
+
+@pytest.mark.parametrize("name", ["A", "S", "X"])
+def test_forward_mode_goes_through_steps(name: str) -> None:
+    """The tangent of a step without gradients, against the same number by reverse mode."""
+    stack, x = make(PATTERNS[name], "eager", F64), inputs(6, F64)
+    with torch.no_grad():
+        _, state = stack(x[:, :5])
+    direction, seed = inputs(1, F64, seed=8)[:, 0], inputs(1, F64, seed=9)[:, 0]
+    with torch.no_grad(), forward_ad.dual_level():
+        y, _ = stack.step(forward_ad.make_dual(x[:, 5], direction), state)
+        tangent = forward_ad.unpack_dual(y).tangent
+    leaf = x[:, 5].clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(stack.step(leaf, state)[0], leaf, seed)
+    expected = (gradient * direction).sum()
+    assert abs((tangent * seed).sum() - expected) <= TOLERANCES[F64] * abs(expected)
