@@ -8,10 +8,10 @@ code may look at values, and in a rehearsal values mean nothing.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..kernels.ahead import compile_ahead, rehearsing
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 
 class Aliased:
-    """One call on tensors that share the memory of the caller's and nothing else: gradients that flow through it reach
-    no parameter of the caller's and no hook."""
+    """One call on tensors that share the memory of the caller's and nothing else: no hook of the caller's, on the stack
+    or on a parameter, sees it, and no gradient that flows through it gets anywhere."""
 
     def __init__(
         self, stack: CompiledStack, x: Tensor, leaves: Leaves, mask: Tensor | None, routes: Tensor | None
     ) -> None:
-        self.stack, self.mask, self.routes = stack, mask, routes
+        self.body, self.mask, self.routes = _Body(stack), mask, routes
         self.x, *rest = (_alias(t) for t in (x, *leaves))
         self.leaves = tuple(rest)
-        self.params = {n: _alias(p) for n, p in stack.named_parameters() if p.requires_grad}
+        self.params = {n: _alias(p) for n, p in self.body.named_parameters() if p.requires_grad}
         differentiable = [t for t in (self.x, *self.leaves, *self.params.values()) if t.requires_grad]
         self.inputs = differentiable if torch.is_grad_enabled() else []
 
     def __call__(self) -> tuple[Tensor, ...]:
         args = (self.x, self.leaves, self.mask)
         how = {"flat": True, "record": False, "route_ids": self.routes}
-        y, after = torch.func.functional_call(self.stack, self.params, args, how)
+        y, after = torch.func.functional_call(self.body, self.params, args, how)
         return (y, *after)
 
     def gradients(
@@ -45,6 +45,17 @@ class Aliased:
     ) -> tuple[Tensor | None, ...]:
         """Of `inputs`. With `again` it may be asked once more."""
         return torch.autograd.grad(outs, self.inputs, grads, allow_unused=True, retain_graph=again)
+
+
+class _Body(nn.Module):
+    """A stack without the hooks around its forward."""
+
+    def __init__(self, stack: CompiledStack) -> None:
+        super().__init__()
+        self.stack = stack
+
+    def forward(self, *args: Any, **how: Any) -> Any:
+        return self.stack.forward(*args, **how)
 
 
 def _alias(tensor: Tensor) -> Tensor:

@@ -102,6 +102,16 @@ def test_bookkeeping(pattern: str, pretended: None, replays: Count, monkeypatch:
     same(found, chunks(make(pattern, "eager", F32)))
 
 
+def test_hooks_see_calls_and_no_recording(pretended: None, replays: Count) -> None:
+    """A forward hook on the stack runs once for each call of its user's, with the results that the user gets."""
+    stack, seen = make("A", "eager", F32), []
+    stack.register_forward_hook(lambda module, args, outs: seen.append(outs[0]))
+    with torch.no_grad():
+        given = [stack(inputs(STEPS, F32))[0] for _ in range(AFTER + 2)]
+    assert len(replays) == 3
+    assert len(seen) == len(given) and all(a is b for a, b in zip(seen, given, strict=True))
+
+
 def test_fresh_states_follow_carried_ones(pretended: None, replays: Count) -> None:
     """A call without a state begins at the beginning, whatever the call before left; also where leaves start at 1."""
     stack = make("Ag", "eager", F32)

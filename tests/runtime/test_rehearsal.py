@@ -73,8 +73,11 @@ def test_leaves_no_trace(pretended: None, rehearsed: list[torch.device]) -> None
     calls: list[str] = []
     for name, p in stack.named_parameters():
         p.register_hook(lambda g, name=name: calls.append(name))
+    outputs: list[Tensor] = []
+    stack.register_forward_hook(lambda module, args, outs: outputs.append(outs[0]))
     y, after = stack(x, given, resets=mask("random", STEPS))
     assert len(rehearsed) == 1 and calls == [] and x.grad is None
+    assert len(outputs) == 1 and outputs[0] is y
     assert all(p.grad is None for p in stack.parameters())
     assert all(torch.equal(v, state[k]) for k, v in leaves(given).items())
     y.square().sum().backward()
