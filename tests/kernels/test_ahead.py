@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +57,19 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 def both(kernel: Kernel) -> None:
     x = torch.ones(2, requires_grad=True)
     Through.apply(kernel, x).sum().backward()
+
+
+def test_every_launch_can_be_rehearsed() -> None:
+    """`kernel[grid](…)` written out would run in a rehearsal, on what others did not compute."""
+    folder = Path(ahead.__file__).parent
+    found = [
+        f"{path.relative_to(folder)}:{call.lineno}"
+        for path in folder.rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Subscript)
+        if not isinstance(call.func.slice, ast.Constant)
+    ]
+    assert found == []
 
 
 EXPECTED = [((1,), "forward", {}), ((2, 3), "backward", {"num_warps": 4})]
