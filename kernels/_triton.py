@@ -20,8 +20,11 @@ except ImportError:
     def _jit(function: Callable[..., Any] | None = None, **_: Any) -> Callable[..., Any]:
         return function if function is not None else _jit
 
+    def _constexpr(value: Any) -> Any:
+        return value
+
     triton = SimpleNamespace(jit=_jit)
-    tl = SimpleNamespace(constexpr=object, tensor=object)
+    tl = SimpleNamespace(constexpr=_constexpr, tensor=object)
 
 # The interpreter is chosen when Triton is imported, so this is read once too.
 INTERPRETED = AVAILABLE and os.environ.get("TRITON_INTERPRET", "0") == "1"

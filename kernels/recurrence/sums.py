@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from .._triton import AVAILABLE, INTERPRETED, tl, triton
+from .._triton import INTERPRETED, tl, triton
 
 # Channels of a head up to which several sums are taken in one reduction: those of one warp. Between warps a tuple is
 # exchanged more slowly than its parts, as measured on an H100; and the interpreter reduces one number by number.
-_ONE_WARP = 0 if INTERPRETED else 64
-TOGETHER = tl.constexpr(_ONE_WARP) if AVAILABLE else _ONE_WARP
+TOGETHER = tl.constexpr(0 if INTERPRETED else 64)
 
 
 @triton.jit

@@ -5,6 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
+
+from cortexc.kernels import ahead
 
 TARGETS = ("cuda80", "cuda90", "gfx942")
 
@@ -43,3 +49,11 @@ def compile_ahead(path: str, target: str, kernels: int) -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("compiled") == kernels
+
+
+def pretend_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rehearsals as where Triton compiles, also in a process with its interpreter or without Triton."""
+    monkeypatch.setattr(ahead, "INTERPRETED", False)
+    if not ahead.AVAILABLE:
+        monkeypatch.setattr(ahead, "AVAILABLE", True)
+        monkeypatch.setattr(ahead, "triton", SimpleNamespace(AsyncCompileMode=nullcontext))

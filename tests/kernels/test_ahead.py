@@ -14,6 +14,8 @@ from torch import Tensor
 from cortexc.kernels import ahead
 from cortexc.kernels.ahead import compile_ahead, launch, rehearsing
 
+from .ahead import pretend_a_compiler
+
 CPU = torch.device("cpu")
 
 
@@ -48,10 +50,7 @@ class Through(torch.autograd.Function):
 
 @pytest.fixture(autouse=True)
 def compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where Triton compiles, also in a process with its interpreter."""
-    if not ahead.AVAILABLE:
-        pytest.skip("triton is not installed")
-    monkeypatch.setattr(ahead, "INTERPRETED", False)
+    pretend_a_compiler(monkeypatch)
 
 
 def both(kernel: Kernel) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -39,6 +40,32 @@ def test_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.warns(CortexWarning, match="W401 triton is not installed"):
         assert effective_backend("triton") == "eager"
     assert effective_backend("auto") == "eager"
+
+
+WITHOUT = """
+import sys
+sys.modules["triton"] = None  # importing it fails, as where there is no wheel of it
+import torch, cortexc
+torch.manual_seed(0)
+stack = cortexc.compile("A X M S Ag L C", d_hidden=16, device="cpu")
+x = torch.randn(2, 6, 16)
+y, state = stack(x)
+y.square().sum().backward()
+with torch.no_grad():
+    print((stack.step(x[:, 0], state)[0] * x[:, 0]).sum().item())
+"""
+
+
+def test_in_a_process_without_triton() -> None:
+    """Everything imports, runs forward, backward and steps, and gives the numbers of torch where Triton is."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    torch.manual_seed(0)
+    stack = cortexc.compile("A X M S Ag L C", d_hidden=16, backend="eager", device="cpu")
+    x = torch.randn(2, 6, 16)
+    with torch.no_grad():
+        expected = stack.step(x[:, 0], stack(x)[1])[0]
+    assert_close(torch.tensor(float(done.stdout)), (expected * x[:, 0]).sum())
 
 
 def test_triton_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

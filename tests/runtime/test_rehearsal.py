@@ -14,6 +14,7 @@ from cortexc.kernels import ahead
 from cortexc.runtime import module, recording, rehearsal
 from cortexc.runtime.rehearsal import compile_ahead
 
+from ..kernels.ahead import pretend_a_compiler
 from .contract import PATTERNS, carried, inputs, leaves, make, mask
 
 F32 = torch.float32
@@ -36,9 +37,7 @@ def rehearsed(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
 @pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rehearsals on a CPU: all of them but the kernels."""
-    if not ahead.AVAILABLE:
-        pytest.skip("triton is not installed")
-    monkeypatch.setattr(ahead, "INTERPRETED", False)
+    pretend_a_compiler(monkeypatch)
     monkeypatch.setenv("CORTEXC_DISABLE_TRITON", "1")
     monkeypatch.setenv("CORTEXC_RECORD", "0")
     monkeypatch.setattr(module, "recordable", lambda x: recording.undisturbed())
