@@ -17,7 +17,8 @@ from .ir import Program, print_program
 from .layout import LAYOUT, make_layout
 from .library.recurrences import EQUATIONS
 from .library.stack import lower, lower_part, width_of
-from .pipeline import BACKENDS, optimise, passes
+from .native import emit_layers, native_text
+from .pipeline import BACKENDS, NATIVE, optimise, passes
 from .recurrence import emit_module
 from .regions import emit_regions
 from .report import make_report
@@ -104,11 +105,14 @@ def _code(pattern: str, spec: CortexStackConfig, backend: str, planned: dict[str
         "p: the module that holds the parameters; state: a flat tuple in the order of graph.txt.\n"
         f'{names}\n"""\n'
     )
-    files = {"module.py": emit_program(header, planned)}
+    native = emit_layers(planned["step"]) if backend in NATIVE else {}
+    files = {"module.py": emit_program(header, planned, frozenset(native))}
     used = used_recurrences(planned)
     files["kernels/__init__.py"] = "".join(f"from .{name} import OP as {name}\n" for name in used)
     if regions := used_regions(planned):
         files["kernels/regions.py"] = emit_regions(regions)
+    if native:
+        files["kernels/native.py"] = native_text(native)
     for name in used:
         files[f"kernels/{name}.py"] = emit_module(EQUATIONS[name])
     return files

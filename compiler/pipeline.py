@@ -27,6 +27,9 @@ BACKENDS = {
 }
 
 
+NATIVE = ("auto", "triton")  # backends whose steps on a CPU run in C++ where they can: compiler/native
+
+
 def passes(backend: str) -> tuple[Pass, ...]:
     """What runs for a backend. The reference backend computes the graph as it was written."""
     if backend == "reference":

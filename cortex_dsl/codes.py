@@ -312,6 +312,15 @@ _ALL = (
         "The backend `inductor` builds C++ on a CPU and found no compiler. Install g++ or clang++, or use `eager`.",
     ),
     Code(
+        "W404",
+        "a step could not be compiled for this CPU",
+        "Without gradients, in float32 on a CPU, a step is compiled by the machine's C++ compiler at its first call. "
+        "That failed, and the text says how: a compiler without its headers, a cache folder that cannot be written or "
+        "forbids running what lies in it, a torch that shows no BLAS. Torch operators run, slower, with the same "
+        "numbers. Name another compiler in `CXX`, another folder in `CORTEXC_CACHE_DIR`, or ask for none with "
+        "`CORTEXC_NATIVE=0`.",
+    ),
+    Code(
         "W411",
         "a recurrent matrix needs more processors than there are",
         "A head's matrices that one program cannot hold are spread over several, which wait for each other at every "

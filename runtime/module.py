@@ -18,6 +18,7 @@ from ..compiler import Report, build
 from ..compiler.alone import part_of
 from ..compiler.report import report_from_json
 from ..cortex_dsl import CortexStackConfig
+from ..kernels.native import native, wanted
 from ..kernels.recycle import Pool, recycling
 from .adapters import TrunkScale, adapter_of, check_routes
 from .backends import check_device, effective_backend
@@ -206,7 +207,12 @@ class CompiledStack(nn.Module):
         p = self if plain else self._mirror.of(self)
         alone = x.is_cpu and not plain and undisturbed()
         untracked = alone and self.closed and not torch.is_grad_enabled()
-        with recycling(self._pool) if alone else nullcontext(), below_autograd() if untracked else nullcontext():
+        compiled = untracked and x.dtype is torch.float32 and not torch.is_autocast_enabled("cpu") and wanted()
+        with (
+            recycling(self._pool) if alone else nullcontext(),
+            below_autograd() if untracked else nullcontext(),
+            native(compiled),
+        ):
             if x.dim() == 3:
                 return self._sequence(p, x, leaves, mask, *rest)
             if self._step is not None:

@@ -43,6 +43,12 @@ def parameters(graph: Graph) -> str:
     return ", ".join(("p", "x", "state", "resets", *(v.name[1:] for v in graph.inputs[2:])))
 
 
+def parameter_text(path: str) -> str:
+    """How a function reads a parameter of its module ``p``; expert 2 is ``e2``."""
+    short = re.sub(r"^experts\.(\d+)\.", r"e\1.", path)
+    return re.sub(r"\.(\d+)\b", r"[\1]", short if short != path else f"p.{path}")
+
+
 def _statement(node: Node, names: dict[str, str]) -> str:
     op = OPS[node.op]
     args = ["None" if i == ABSENT else names[i] for i in node.inputs]
@@ -74,8 +80,7 @@ def _local_names(graph: Graph, reserved: frozenset[str] | set[str]) -> dict[str,
         return name
 
     for p in graph.params:
-        short = re.sub(r"^experts\.(\d+)\.", r"e\1.", p.path)
-        names[p.name] = re.sub(r"\.(\d+)\b", r"[\1]", short if short != p.path else f"p.{p.path}")
+        names[p.name] = parameter_text(p.path)
     for s in graph.states:
         # A state and the next value of the same slot are two names: c_in and c.
         names[s.name] = fresh(f"{s.path[-1]}_in")

@@ -12,12 +12,13 @@ from ..regions import Region, region_of
 from .function import emit_function, parameters
 
 
-def emit_program(header: str, programs: dict[str, Program]) -> str:
-    """The module text: one function per distinct layer and mode, and ``sequence`` / ``step``, which run the stack."""
+def emit_program(header: str, programs: dict[str, Program], native: frozenset[str] = frozenset()) -> str:
+    """The module text: one function per distinct layer and mode, and ``sequence`` / ``step``, which run the stack.
+    ``native`` names the graphs whose step has a form in C++ too."""
     imports = sorted({name for p in programs.values() for n in _nodes(p) for name in OPS[n.op].imports(dict(n.attrs))})
     recurrences = sorted(used_recurrences(programs))
     regions = [r.name for r in used_regions(programs)]
-    reserved = frozenset((*imports, *recurrences, *regions))
+    reserved = frozenset((*imports, *recurrences, *regions, "native"))
     lines = [header, "import torch", "import torch.nn.functional as F"]
     if imports:
         lines += ["", "from cortexc.kernels import (", *(f"    {name}," for name in imports), ")"]
@@ -25,14 +26,25 @@ def emit_program(header: str, programs: dict[str, Program]) -> str:
         lines += ["", f"from .kernels import {', '.join(recurrences)}"]
     if regions:
         lines += ["", "from .kernels.regions import (", *(f"    {name}," for name in sorted(regions)), ")"]
+    if native:
+        lines += ["", "from .kernels import native"]
     for program in programs.values():
+        step = program.mode == "step"
         for graph in program.layers.values():
-            suffixed = graph if program.mode == "sequence" else graph.update(name=f"{graph.name}_step")
-            lines += ["", "", *emit_function(suffixed, reserved)]
+            suffixed = graph.update(name=f"{graph.name}_step") if step else graph
+            lines += ["", "", *_in_front(graph, native, step), *emit_function(suffixed, reserved)]
         alone = not program.layers
         entry = program.entry.update(name=program.mode)
-        lines += ["", "", *(emit_function(entry, reserved) if alone else _entry(program))]
+        if alone:
+            lines += ["", "", *_in_front(program.entry, native, step), *emit_function(entry, reserved)]
+        else:
+            lines += ["", "", *_entry(program)]
     return "\n".join(lines) + "\n"
+
+
+def _in_front(graph: Graph, native: frozenset[str], step: bool) -> list[str]:
+    """What stands before the function of a graph: its form in C++."""
+    return [f"@native.{graph.name}"] if step and graph.name in native else []
 
 
 def used_recurrences(programs: dict[str, Program]) -> list[str]:

@@ -1,7 +1,8 @@
 """The op table: one row says all there is to know about an operation on per-channel scalars.
 
-A row holds its value on Python floats (for folding), the text it prints in torch and in Triton (`{0}`, `{1}`, … are
-the operands), its derivative rule and its flops. A new operation is one new row and one function in `functions.py`.
+A row holds its value on Python floats (for folding), the text it prints in torch, in Triton and in C++ (`{0}`, `{1}`, …
+are the operands), its derivative rule and its flops. A new operation is one new row and one function in `functions.py`;
+what C++ calls is in `kernels/native/prelude.h`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from .expr import Expr
+
+Target = Literal["torch", "triton", "cpp"]
 
 # (node, adjoint of node) -> adjoint contributions of its operands; None where nothing flows
 Rule = Callable[["Expr", "Expr"], tuple["Expr | None", ...]]
@@ -31,6 +34,11 @@ class Op:
     level: int = 4
     boolean: bool = False
     torch_const: str = ""  # torch text when one operand is a number, which comes as {1}
+    cpp: str = ""  # where it is not that of Triton
+
+    def text(self, target: Target) -> str:
+        """The template for a target."""
+        return self.torch if target == "torch" else self.cpp if target == "cpp" and self.cpp else self.triton
 
 
 def _nothing(n: Expr, g: Expr) -> tuple[None, ...]:
@@ -66,8 +74,9 @@ def _log_sigmoid(x: float) -> float:
 
 
 def _row(value: Callable[..., float], torch: str, triton: str, rule: Rule, flops: int = 8) -> Op:
-    """A function of one operand; `flops` counts a special function as 8."""
-    return Op(1, value, torch, triton, rule, flops)
+    """A function of one operand, which has the same name in Triton and in C++; `flops` counts a special function as
+    8."""
+    return Op(1, value, torch, triton, rule, flops, cpp=f"f32::{triton.removeprefix('tl.')}")
 
 
 OPS: dict[str, Op] = {
@@ -100,6 +109,7 @@ OPS: dict[str, Op] = {
         "tl.minimum({0}, {1}, propagate_nan=tl.PropagateNan.ALL)",
         _select("lt"),
         torch_const="torch.clamp({0}, max={1})",
+        cpp="f32::minimum({0}, {1})",
     ),
     "max": Op(
         2,
@@ -108,6 +118,7 @@ OPS: dict[str, Op] = {
         "tl.maximum({0}, {1}, propagate_nan=tl.PropagateNan.ALL)",
         _select("gt"),
         torch_const="torch.clamp({0}, min={1})",
+        cpp="f32::maximum({0}, {1})",
     ),
     "where": Op(
         3,
@@ -115,6 +126,7 @@ OPS: dict[str, Op] = {
         "torch.where({0}, {1}, {2})",
         "tl.where({0}, {1}, {2})",
         lambda n, g: (None, n.of("where", n.args[0], g, 0.0), n.of("where", n.args[0], 0.0, g)),
+        cpp="({0} ? {1} : {2})",
     ),
     "eq": Op(2, lambda a, b: a == b, "{0} == {1}", "{0} == {1}", _nothing, level=0, boolean=True),
     "lt": Op(2, lambda a, b: a < b, "{0} < {1}", "{0} < {1}", _nothing, level=0, boolean=True),

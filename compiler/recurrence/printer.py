@@ -1,4 +1,4 @@
-"""The DAG as straight-line Python text, for torch or for Triton.
+"""The DAG as straight-line text: Python for torch or for Triton, and lines of C++.
 
 A node gets a line of its own when the author named it, when it is used twice, or when its text grows long; all others
 are written where they are used. Lines come in the order of evaluation.
@@ -7,16 +7,14 @@ are written where they are used. Lines come in the order of evaluation.
 from __future__ import annotations
 
 import keyword
+import math
 import re
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from .expr import Expr, leaves, walk
-from .ops import OPS
-
-Target = Literal["torch", "triton"]
+from .ops import OPS, Target
 
 LONG = 72  # characters of an inlined expression
 LONGEST = 110  # of a line
@@ -25,6 +23,15 @@ RESERVED = frozenset({"torch", "triton", "tl", "F", "expm1", "sigmoid", "tanh", 
 
 def leaf_text(node: Expr) -> str:
     return f"{node.kind}_{node.name}"
+
+
+def number_text(value: float, target: Target) -> str:
+    """A constant. In C++ it is a float, or everything around it would be computed in double."""
+    if target != "cpp":
+        return repr(value)
+    if math.isfinite(value):
+        return f"{value!r}f"
+    return "NAN" if math.isnan(value) else "HUGE_VALF" if value > 0 else "-HUGE_VALF"
 
 
 def print_function(
@@ -129,7 +136,7 @@ class Block:
     def _assign(self, node: Expr, wish: str, text: str) -> None:
         """A line of its own for a node; from here on it is written by its name."""
         name = self._fresh(wish)
-        self.text.append(f"{name} = {text}")
+        self.text.append(f"const auto {name} = {text};" if self._target == "cpp" else f"{name} = {text}")
         self._known[node] = name, 4
 
     def _longest_part(self, node: Expr) -> Expr | None:
@@ -141,11 +148,11 @@ class Block:
         if node.op == "leaf":
             return leaf_text(node), 4
         if node.op == "const":
-            return repr(node.value), 4 if node.value >= 0 else 3
+            return number_text(node.value, self._target), 4 if node.value >= 0 else 3
         if self._brief and (joined := self._with_product(node)):
             return joined, 4
         row = OPS[node.op]
-        template, args = row.torch if self._target == "torch" else row.triton, node.args
+        template, args = row.text(self._target), node.args
         if self._target == "torch" and row.torch_const and any(a.op == "const" for a in args):
             template = row.torch_const
             args = args if args[1].op == "const" else args[::-1]

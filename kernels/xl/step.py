@@ -157,12 +157,14 @@ def xl_memory_step(x: Tensor, mem: Tensor, fill: Tensor, resets: Tensor | None =
         if resets is not None:
             mem.masked_fill_(resets[:, None, None], 0)
             fill = torch.where(resets, 0, fill)
-        return _slide(mem, x), (fill + 1).clamp(max=mem.shape[1])
+        after = moved_on(mem)
+        after[:, -1].copy_(x)
+        return after, (fill + 1).clamp(max=mem.shape[1])
     return xl_memory(x[:, None], mem, fill, None if resets is None else resets.to(torch.int64)[:, None])
 
 
-def _slide(mem: Tensor, x: Tensor) -> Tensor:
-    """The memory [B, M, H] one slot further along the buffer it is a window of, where x [B, H] is written.
+def moved_on(mem: Tensor) -> Tensor:
+    """The memory [B, M, H] one slot further along the buffer it is a window of; the last slot is still to be written.
 
     Nothing else moves. At the end of its buffer, once in M steps, the memory goes to the start of a new one."""
     rows, slots, width = mem.shape
@@ -174,5 +176,4 @@ def _slide(mem: Tensor, x: Tensor) -> Tensor:
         buffer[:, :slots].copy_(mem)
     else:
         buffer = mem.as_strided((rows, length, width), (length * width, width, 1), 0)
-    buffer[:, start + slots].copy_(x)
     return buffer[:, start + 1 : start + 1 + slots]

@@ -1,4 +1,5 @@
-"""The cache folder: where it is, and its tables of tuned kernels. Packages are in `code/`, tables in `tuning/`.
+"""The cache folder: where it is, and its tables of tuned kernels. Packages are in `code/`, tables in `tuning/`, steps
+compiled for a CPU in `native/`.
 
 ``CORTEXC_CACHE_DIR``, else the platform's place. Everything in it is its owner's alone and is renamed into place whole.
 Imports nothing of ours and nothing heavy: the runtime writes here, and the command line must list it in no time.
@@ -31,6 +32,11 @@ def cache_dir() -> Path:
 def code_dir() -> Path:
     """Where packages that were compiled in memory lie, each in a folder named by its hash."""
     return cache_dir() / "code"
+
+
+def native_dir() -> Path:
+    """Where the compiled kernels of CPUs lie, each a shared library named by its hash."""
+    return cache_dir() / "native"
 
 
 def tuning_dir() -> Path:

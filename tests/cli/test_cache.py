@@ -109,6 +109,25 @@ def test_age(seconds, text):
     assert age_text(seconds) == text
 
 
+def test_steps_that_were_compiled_for_a_cpu(folder):
+    """Counted, and removed alone or with the rest; what a compile that died left goes with them."""
+    native = cache.native_dir()
+    native.mkdir(parents=True)
+    step, other, left = native / f"{'a' * 16}.so", native / "notes.txt", native / f".{'b' * 16}-x7"
+    step.write_bytes(b"12345")
+    other.write_text("mine")
+    left.mkdir()
+    os.utime(left, (0, 0))
+    assert run("ls") == f"0 packages, 0 tuned kernels, 1 compiled step, 5 B in {folder}\n"
+    (found,) = json.loads(run("ls", "--json"))["steps"]
+    assert found["path"] == str(step) and found["bytes"] == 5
+    run("clear", "--code", "--yes")
+    assert step.exists()
+    said = run("clear", "--native", "--yes")
+    assert said == "removed 0 packages, 1 compiled step and 0 tables of tuned kernels, 5 B\n"
+    assert [p.name for p in native.iterdir()] == ["notes.txt"]
+
+
 # -- why -------------------------------------------------------------------------------------------------------------
 
 

@@ -40,6 +40,7 @@ ELSEWHERE = {
     "W401": "runtime/test_backends.test_without_triton",
     "W402": "runtime/test_backends.test_triton_without_a_gpu",
     "W403": "runtime/test_backends.test_inductor_without_a_compiler",
+    "W404": "kernels/native/test_library.test_a_text_that_does_not_compile_is_said_once",
     "W411": "kernels/recurrence/test_warnings",
     "W412": "kernels/recurrence/test_warnings",
     "W413": "runtime/test_adapters.test_a_large_matrix_of_each_row_falls_back_aloud",

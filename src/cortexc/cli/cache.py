@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .cached import DAY, Package, Table, abandoned, age_text, packages, remove, tables
+from .cached import DAY, Library, Package, Table, abandoned, age_text, libraries, packages, remove, tables
 from .frontend import BackendOption, DtypeOption, HiddenOption
 from .output import JsonFlag, UserError, emit_json, say, say_field, size_text, terminal_width
 from .report import counted
@@ -31,11 +31,11 @@ LONGEST = 30  # of a pattern in a table on a terminal; a pipe and --json have it
 
 @cache.command("ls")
 def list_cache(json_output: JsonFlag = False) -> None:
-    """List compiled packages, the newest first, and tuned kernels."""
+    """List compiled packages, the newest first, and tuned kernels; count the steps that were compiled for a CPU."""
     from ..cache import cache_dir
 
-    found, tuned = packages(), tables()
-    total = sum(p.size for p in found) + sum(t.size for t in tuned)
+    found, tuned, steps = packages(), tables(), libraries()
+    total = sum(p.size for p in found) + sum(t.size for t in tuned) + sum(s.size for s in steps)
     if json_output:
         emit_json(
             "cache-ls",
@@ -43,6 +43,7 @@ def list_cache(json_output: JsonFlag = False) -> None:
                 "folder": str(cache_dir()),
                 "packages": [_package_document(p) for p in found],
                 "tables": [_table_document(t) for t in tuned],
+                "steps": [_library_document(s) for s in steps],
                 "bytes": total,
             },
         )
@@ -56,7 +57,9 @@ def list_cache(json_output: JsonFlag = False) -> None:
     for table in tuned:
         _print_table(table)
     kernels = sum(len(t.entries) for t in tuned)
-    say(f"{counted(len(found), 'package')}, {counted(kernels, 'tuned kernel')}, {size_text(total)} in {cache_dir()}")
+    counts = [counted(len(found), "package"), counted(kernels, "tuned kernel")]
+    counts += [counted(len(steps), "compiled step")] if steps else []
+    say(f"{', '.join(counts)}, {size_text(total)} in {cache_dir()}")
 
 
 @cache.command("why")
@@ -97,23 +100,28 @@ def why(
 def clear(
     code: Annotated[bool, typer.Option("--code", help="Only compiled packages.")] = False,
     tuning: Annotated[bool, typer.Option("--tuning", help="Only tables of tuned kernels.")] = False,
+    native: Annotated[bool, typer.Option("--native", help="Only steps compiled for a CPU.")] = False,
     older_than: Annotated[
         float | None, typer.Option("--older-than", min=0, metavar="DAYS", help="Only what was written before that.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Remove compiled packages and tuned kernels, which compiling and tuning make again. Nothing else is touched."""
-    from ..cache import code_dir, tuning_dir
+    """Remove compiled packages and steps and tuned kernels, which compiling and tuning make again. Nothing else is
+    touched."""
+    from ..cache import code_dir, native_dir, tuning_dir
 
     oldest = (older_than or 0.0) * DAY
-    every = not (code or tuning)
+    every = not (code or tuning or native)
     old = [p for p in packages() if p.age >= oldest] if code or every else []
     tuned = [t for t in tables() if t.age >= oldest] if tuning or every else []
-    left = [*(abandoned(code_dir()) if code or every else ()), *(abandoned(tuning_dir()) if tuning or every else ())]
-    size = sum(p.size for p in old) + sum(t.size for t in tuned)
-    what = f"{counted(len(old), 'package')} and {counted(len(tuned), 'table')} of tuned kernels, {size_text(size)}"
-    doomed = [*(p.path for p in old), *(t.path for t in tuned), *left]
+    steps = [s for s in libraries() if s.age >= oldest] if native or every else []
+    chosen = ((code, code_dir()), (tuning, tuning_dir()), (native, native_dir()))
+    left = [path for wanted, folder in chosen if wanted or every for path in abandoned(folder)]
+    size = sum(p.size for p in old) + sum(t.size for t in tuned) + sum(s.size for s in steps)
+    counts = [counted(len(old), "package"), *([counted(len(steps), "compiled step")] if steps else [])]
+    what = f"{', '.join(counts)} and {counted(len(tuned), 'table')} of tuned kernels, {size_text(size)}"
+    doomed = [*(p.path for p in old), *(t.path for t in tuned), *(s.path for s in steps), *left]
     if doomed and not (yes or json_output) and not _agreed(what):
         say("nothing removed")
         return
@@ -121,7 +129,8 @@ def clear(
         raise UserError(f"this removes {what}", "add --yes")
     complaints = remove(doomed)
     if json_output:
-        emit_json("cache-clear", {"packages": len(old), "tables": len(tuned), "bytes": size, "failed": complaints})
+        removed = {"packages": len(old), "tables": len(tuned), "steps": len(steps), "bytes": size}
+        emit_json("cache-clear", removed | {"failed": complaints})
     elif not complaints:
         say(f"removed {what}" if doomed else "nothing to remove")
     if complaints:
@@ -174,6 +183,10 @@ def _package_document(package: Package) -> dict[str, Any]:
         "age_s": round(package.age, 1),
         "manifest": package.manifest,
     }
+
+
+def _library_document(library: Library) -> dict[str, Any]:
+    return {"path": str(library.path), "bytes": library.size, "age_s": round(library.age, 1)}
 
 
 def _table_document(table: Table) -> dict[str, Any]:

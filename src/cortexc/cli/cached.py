@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..cache import code_dir, read_table, tuning_dir
+from ..cache import code_dir, native_dir, read_table, tuning_dir
 
 HASH = re.compile(r"[0-9a-f]{12}")
-STAGED = re.compile(r"\.(?:[0-9a-f]{12}|.+\.json)-\w+")  # what a process writes before it renames it into place
+LIBRARY = re.compile(r"[0-9a-f]{16}\.so")
+STAGED = re.compile(
+    r"\.(?:[0-9a-f]{12}|[0-9a-f]{16}|.+\.json)-\w+"
+)  # what a process writes before it renames it into place
 ABANDONED = 3600.0  # seconds after which nobody is writing any more
 DAY = 86400.0
 
@@ -46,6 +49,15 @@ class Table:
     problem: str = ""
 
 
+@dataclass(frozen=True)
+class Library:
+    """The step of a layer, compiled for a CPU."""
+
+    path: Path
+    size: int
+    age: float
+
+
 def packages() -> list[Package]:
     """The packages of ours, the newest first."""
     found = []
@@ -69,6 +81,12 @@ def tables() -> list[Table]:
         else:
             found.append(Table(path, read["device"], read["triton"], read["entries"], _size(path), _age(path)))
     return found
+
+
+def libraries() -> list[Library]:
+    """The steps that were compiled for a CPU, by name."""
+    found = [p for p in _inside(native_dir()) if LIBRARY.fullmatch(p.name)]
+    return [Library(p, _size(p), _age(p)) for p in found]
 
 
 def abandoned(folder: Path) -> list[Path]:
