@@ -56,10 +56,11 @@ template <class Body> static void in_pieces(const Call& c, integer rows, integer
     const integer piece = GRAIN / (width < 1 ? 1 : width) + 1, pieces = (rows + piece - 1) / piece;
     const bool alone = c.threads < 2 || pieces < 2 || team == nullptr;
     Share<Body> share{body, rows, alone ? rows : piece, {0}};
+    // All threads or one: a smaller team would end the others, and the next one would have to start them again.
     if (alone)
         take_pieces<Body>(&share);
     else
-        team(take_pieces<Body>, &share, (unsigned)(c.threads < pieces ? c.threads : pieces), 0);
+        team(take_pieces<Body>, &share, (unsigned)c.threads, 0);
 }
 
 // -- functions --------------------------------------------------------------------------------------------------------
