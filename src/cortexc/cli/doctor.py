@@ -15,7 +15,7 @@ from ..cache import cache_dir
 from .output import ExitCode, JsonFlag, emit_json, say, terminal_width, wrap
 
 SWITCHES = ("CORTEXC_DISABLE_TRITON", "CORTEX_DISABLE_TRITON", "CORTEX_FORCE_PYTORCH")
-CXX_HINT = "steps on a CPU run two to three times faster with one, and backend inductor needs it; install g++"
+CXX_HINT = "steps on a CPU are compiled with one and much slower without, and backend inductor needs it; install g++"
 STYLES = {"ok": "green", "note": "yellow", "bad": "red"}
 
 
