@@ -85,9 +85,9 @@ def _loaded(path: Path, name: str) -> Callable[[int], None]:
 
 @functools.cache
 def _symbol(*names: str) -> ctypes.c_void_p | None:
-    """A function of the libraries that torch has loaded."""
+    """A function of the libraries that torch has loaded: its own first, then whatever else the process sees."""
     folder = Path(torch.__file__).parent / "lib"
-    paths = [None, *(str(p) for p in sorted(folder.glob("libtorch_cpu.*")))]
+    paths = [*(str(p) for p in sorted(folder.glob("libtorch_cpu.*"))), None]
     for loaded in map(ctypes.CDLL, paths):
         for name in names:
             if hasattr(loaded, name):

@@ -58,3 +58,11 @@ def test_colour_only_where_wanted(on_terminal):
     colour = re.compile(r"\x1b\[[0-9;]*3[0-9]")
     assert colour.search(on_terminal("doctor").out)
     assert not colour.search(on_terminal("doctor", NO_COLOR="1").out)
+
+
+def test_steps_that_are_not_compiled(monkeypatch):
+    monkeypatch.delenv("CORTEXC_NATIVE", raising=False)
+    assert (by_name()["CORTEXC_NATIVE"].status, by_name()["CORTEXC_NATIVE"].value) == ("ok", "not set")
+    monkeypatch.setenv("CORTEXC_NATIVE", "0")
+    finding = by_name()["CORTEXC_NATIVE"]
+    assert finding.status == "note" and "unset it" in finding.hint

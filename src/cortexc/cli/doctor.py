@@ -53,6 +53,7 @@ def examine() -> list[Finding]:
         _compiler("C++ compiler", "CXX", ("c++", "g++", "clang++"), CXX_HINT),
         *_caches(),
         *(_switch(name) for name in SWITCHES),
+        _native(),
     ]
 
 
@@ -131,6 +132,12 @@ def _switch(name: str) -> Finding:
     if _is_on(name):
         return Finding(name, "note", value, f"Triton kernels are switched off; unset {name} to use them")
     return Finding(name, "ok", value or "not set")
+
+
+def _native() -> Finding:
+    if os.environ.get("CORTEXC_NATIVE", "1") != "0":
+        return Finding("CORTEXC_NATIVE", "ok", os.environ.get("CORTEXC_NATIVE") or "not set")
+    return Finding("CORTEXC_NATIVE", "note", "0", "steps on a CPU run on torch operators; unset it to compile them")
 
 
 def _is_on(name: str) -> bool:
