@@ -24,8 +24,10 @@ ONCE void agalite_waves(const Call& c, const integer* tick, integer terms, Rows 
     const integer parts = terms > 1 ? terms - 1 : 1;
     for (integer b = 0; b < c.rows; ++b) {
         const integer now = c.reset(b) ? 1 : tick[b];
-        for (integer i = 0; 2 * i < terms; ++i)
-            waves.at[b * waves.step + i] = (float)::cos((double)(now + 1) * (3.14159265358979323846 * (parts - 2 * i) / parts));
+        for (integer i = 0; 2 * i < terms; ++i) {
+            const double w = 3.14159265358979323846 * (parts - 2 * i) / parts;
+            waves.at[b * waves.step + i] = (float)::cos((double)(now + 1) * w);
+        }
         next_tick[b] = now + 1;
     }
 }

@@ -5,7 +5,7 @@ namespace cx {
 // x [rows, H]; buffer [rows, taps * H], the last inputs, oldest first; weight [H, 1, taps]; bias [H] or null. Writes y
 // [rows, H] and the next buffer. An input of an episode that has ended reads as zero.
 ONCE void causal_conv_step(const Call& c, Rows x, Rows buffer, integer taps, integer H,
-                                    const float* weight, const float* bias, Rows y, Rows kept) {
+                           const float* weight, const float* bias, Rows y, Rows kept) {
     in_pieces(c, c.rows, taps * H, [&](integer first, integer stop) {
         for (integer b = first; b < stop; ++b) {
             const float* now = x.at + b * x.step;

@@ -29,8 +29,8 @@ ONCE void softmax(const float* logits, integer E, float* to) {
 // x, u, query, outputs: [rows, H] each, E outputs; offset [E, H]; logits [rows, E], or [E] with step 0. Writes main and
 // mixed [rows, H]. `work` is memory for E * H numbers a row. An expert with a logit of -inf is ruled out.
 ONCE void column_mix(const Call& c, Rows x, Rows u, Rows query, const float* offset, Rows logits,
-                              const Rows* outputs, integer E, integer H, float scale, float* work, Rows main_sum,
-                              Rows mixed) {
+                     const Rows* outputs, integer E, integer H, float scale, float* work, Rows main_sum,
+                     Rows mixed) {
     in_pieces(c, c.rows, E * E * H, [&](integer first, integer stop) {
         for (integer b = first; b < stop; ++b) {
             const float* __restrict base = u.at + b * u.step;
@@ -58,7 +58,10 @@ ONCE void column_mix(const Call& c, Rows x, Rows u, Rows query, const float* off
             for (integer i = 0; i < H; ++i) first_sum[i] = base[i] - start[i], second_sum[i] = 0.0f;
             for (integer f = 0; f < E; ++f) {
                 const float* __restrict delta = deltas + f * H;
-                for (integer i = 0; i < H; ++i) first_sum[i] += alpha[f] * delta[i], second_sum[i] += beta[f] * delta[i];
+                for (integer i = 0; i < H; ++i) {
+                    first_sum[i] += alpha[f] * delta[i];
+                    second_sum[i] += beta[f] * delta[i];
+                }
             }
         }
     });

@@ -21,8 +21,8 @@ static inline void advance_row(const float* before, float keep, float put, const
     }
 }
 
-// q, k, v: [rows, N * D]; i, f: [rows, N]; memory, key_sum, top: C [rows, N * D * D], n [rows, N * D], m [rows, N]. Writes
-// h and the three that come after; the memory may be written where it is read.
+// q, k, v: [rows, N * D]; i, f: [rows, N]; memory, key_sum, top: C [rows, N * D * D], n [rows, N * D], m [rows, N].
+// Writes h and the three that come after; the memory may be written where it is read.
 ONCE void mlstm_step(const Call& c, Rows q, Rows k, Rows v, Rows i, Rows f, Rows memory, Rows key_sum, Rows top,
                      integer N, integer D, Rows h, Rows next_memory, Rows next_key_sum, Rows next_top) {
     const float scale = 1.0f / sqrtf((float)D);

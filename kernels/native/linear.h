@@ -10,21 +10,21 @@ namespace cx {
 
 // y += x w^T (or = where `fresh`): x [rows, inputs], w [outputs, inputs], its rows `w_step` apart.
 ONCE void add_product(integer rows, Rows x, integer inputs, const float* w, integer w_step, integer outputs,
-                               Rows y, bool fresh) {
+                      Rows y, bool fresh) {
     const float one = 1.0f, kept = fresh ? 0.0f : 1.0f;
     gemm_entry("T", "N", &outputs, &rows, &inputs, &one, w, &w_step, x.at, &x.step, &kept, y.at, &y.step);
 }
 
 // y = x w: x [rows, inputs], w [inputs, outputs], its rows `w_step` apart.
 ONCE void product_t(integer rows, Rows x, integer inputs, const float* w, integer w_step, integer outputs,
-                             Rows y) {
+                    Rows y) {
     const float one = 1.0f, zero = 0.0f;
     gemm_entry("N", "N", &outputs, &rows, &inputs, &one, w, &w_step, x.at, &x.step, &zero, y.at, &y.step);
 }
 
 // y = x w^T + bias
 ONCE void linear(integer rows, Rows x, integer inputs, const float* w, const float* bias, integer outputs,
-                          Rows y) {
+                 Rows y) {
     if (bias)
         for (integer b = 0; b < rows; ++b) memcpy(y.at + b * y.step, bias, outputs * sizeof(float));
     add_product(rows, x, inputs, w, inputs, outputs, y, bias == nullptr);
@@ -34,13 +34,14 @@ ONCE void linear(integer rows, Rows x, integer inputs, const float* w, const flo
 // are `apart` numbers apart.
 ONCE void by_head(integer rows, Rows x, integer heads, integer width, const float* w, integer apart, Rows y) {
     for (integer n = 0; n < heads; ++n)
-        add_product(rows, {x.at + n * width, x.step}, width, w + n * apart, width, width, {y.at + n * width, y.step}, true);
+        add_product(rows, {x.at + n * width, x.step}, width, w + n * apart, width, width, {y.at + n * width, y.step},
+                    true);
 }
 
 // R y for each of `gates` gates: y [rows, heads * width], w [heads, gates, width, width], to [rows, gates * heads *
 // width]. A row with a reset has `start` for y. `work` is memory for a copy of y.
 ONCE void recurrent_product(const Call& c, Rows y, float start, integer heads, integer gates, integer width,
-                                     const float* w, float* work, Rows to) {
+                            const float* w, float* work, Rows to) {
     const integer H = heads * width;
     if (c.resets) {
         for (integer b = 0; b < c.rows; ++b)

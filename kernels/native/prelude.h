@@ -7,7 +7,8 @@
 
 typedef long long integer;
 
-// A function that is compiled once, however often it is called: a layer has a hundred calls, and its compile is waited for.
+// A function that is compiled once, however often it is called: a layer has a hundred calls, and its compile is
+// waited for.
 #define ONCE static __attribute__((noinline))
 
 // [rows, width]: row b begins at `at + b * step` and is dense. What all rows share has step 0.
@@ -24,12 +25,12 @@ struct Call {
     int carried(integer row) const { return reset(row) ? 0 : -1; }  // a mask: whether the row goes on
 };
 
-// -- threads ----------------------------------------------------------------------------------------------------------
+// -- threads --------------------------------------------------------------------------------------------------------
 
 constexpr integer GRAIN = 4096;  // numbers that one thread computes while another is woken
 
-// The entry of the OpenMP library that torch has loaded already: its threads are there and awake, and a second set would
-// only take turns with them. Null where there is none; then one thread does all.
+// The entry of the OpenMP library that torch has loaded already: its threads are there and awake, and a second set
+// would only take turns with them. Null where there is none; then one thread does all.
 typedef void (*Team)(void (*)(void*), void*, unsigned, unsigned);
 static Team team = nullptr;
 extern "C" void use_team(void* entry) { team = (Team)entry; }
@@ -50,8 +51,8 @@ template <class Body> ONCE void take_pieces(void* given) {
     }
 }
 
-// body(first, stop) for all rows, in pieces of about GRAIN numbers where a row has `width`. A piece is computed the same
-// way by whoever takes it, so results do not depend on the number of threads.
+// body(first, stop) for all rows, in pieces of about GRAIN numbers where a row has `width`. A piece is computed the
+// same way by whoever takes it, so results do not depend on the number of threads.
 template <class Body> static void in_pieces(const Call& c, integer rows, integer width, const Body& body) {
     const integer piece = GRAIN / (width < 1 ? 1 : width) + 1, pieces = (rows + piece - 1) / piece;
     const bool alone = c.threads < 2 || pieces < 2 || team == nullptr;
@@ -63,7 +64,7 @@ template <class Body> static void in_pieces(const Call& c, integer rows, integer
         team(take_pieces<Body>, &share, (unsigned)c.threads, 0);
 }
 
-// -- functions --------------------------------------------------------------------------------------------------------
+// -- functions ------------------------------------------------------------------------------------------------------
 
 // All take NaN to NaN. Errors are at most 3 units in the last place (tests/kernels/native/test_functions.py).
 // Polynomials are those of the Cephes library (S. Moshier).
@@ -195,7 +196,7 @@ static inline float log_sigmoid(float x) { return minimum(x, 0.0f) - log1p_unit(
 
 }  // namespace f32
 
-// -- lanes ------------------------------------------------------------------------------------------------------------
+// -- lanes ----------------------------------------------------------------------------------------------------------
 
 constexpr integer LANES = 16;
 constexpr integer PAST_CACHE = 8 << 20;  // bytes of a state from which on it is written past the cache
@@ -210,8 +211,8 @@ static inline float across(const Lanes& x) {
     return total;
 }
 
-// Writes past the cache, to an address that is a multiple of 64: what is not there need not be fetched to be written over.
-// Others see it after `passed`.
+// Writes past the cache, to an address that is a multiple of 64: what is not there need not be fetched to be written
+// over. Others see it after `passed`.
 static inline void put_past_cache(float* at, const Lanes& x) {
 #if defined(__clang__)
     typedef float Aligned __attribute__((vector_size(4 * LANES)));
@@ -241,7 +242,7 @@ static inline void copy_past_cache(float* to, const float* from, integer size) {
 
 static inline void passed() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
-// -- sums -------------------------------------------------------------------------------------------------------------
+// -- sums -----------------------------------------------------------------------------------------------------------
 
 // Sums are taken in lanes, in an order that is always the same; compilers left to themselves make less of it.
 namespace cx {

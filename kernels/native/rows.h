@@ -20,7 +20,7 @@ ONCE void gelu_rows(const Call& c, Rows x, integer width, Rows y) {
 
 // (x - mean) / sqrt(variance + eps) * weight + bias; weight and bias may be null.
 ONCE void norm_of(const float* __restrict x, integer width, const float* weight, const float* bias, float eps,
-                           float* __restrict y) {
+                  float* __restrict y) {
     const float mean = sum(x, width) / width;
     float spread = 0.0f;
 #pragma omp simd reduction(+ : spread)
@@ -35,7 +35,7 @@ ONCE void norm_of(const float* __restrict x, integer width, const float* weight,
 
 // Over groups of `width` numbers, `groups` a row: 1 for a layer norm, the heads for a group norm.
 ONCE void layer_norm(const Call& c, Rows x, integer groups, integer width, const float* weight,
-                              const float* bias, Rows y) {
+                     const float* bias, Rows y) {
     in_pieces(c, c.rows, groups * width, [&](integer first, integer stop) {
         for (integer b = first; b < stop; ++b)
             for (integer g = 0; g < groups; ++g)

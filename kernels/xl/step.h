@@ -1,10 +1,10 @@
-// One query of Transformer-XL attention, as `xl_attention_step`, `xl_step` and `xl_memory_step` of step.py: there is why
-// the raw memory is never projected.
+// One query of Transformer-XL attention, as `xl_attention_step`, `xl_step` and `xl_memory_step` of step.py: there is
+// why the raw memory is never projected.
 
 namespace cx {
 
-// Scores of `count` slots, H numbers each and `apart` from one another, for one probe. Four at a time: the probe is read
-// once for them, and no sum waits for the one before.
+// Scores of `count` slots, H numbers each and `apart` from one another, for one probe. Four at a time: the probe is
+// read once for them, and no sum waits for the one before.
 static inline void ask(const float* probe, const float* slots, integer count, integer apart, integer H, float* scores) {
     integer j = 0;
     for (; j + 4 <= count; j += 4) {
@@ -84,7 +84,8 @@ ONCE void xl_attend(const Call& c, Rows x, Rows probe, Rows by_distance, Rows me
 // One query with keys and values at hand: q, own_k, own_v [rows, N * D]; keys, values [rows, M * N * D]; rel [M + 1,
 // N * D], the nearest first; u, v [N * D]. Writes y [rows, N * D].
 ONCE void xl_attention_step(const Call& c, Rows q, Rows keys, Rows own_k, Rows values, Rows own_v, const float* rel,
-                            const float* u, const float* v, const integer* fill, integer N, integer D, integer M, Rows y) {
+                            const float* u, const float* v, const integer* fill, integer N, integer D, integer M,
+                            Rows y) {
     const integer wide = N * D;
     const float scale = 1.0f / sqrtf((float)D);
     in_pieces(c, c.rows, (M + 1) * wide, [&](integer first, integer stop) {
@@ -99,8 +100,8 @@ ONCE void xl_attention_step(const Call& c, Rows q, Rows keys, Rows own_k, Rows v
                 ask(asked, keys.at + b * keys.step + skip + n * D, real, wide, D, weights);
                 weights[real] = dot(asked, own_k.at + b * own_k.step + n * D, D);
                 weigh(weights, by_distance, real, scale);
-                gather(weights, values.at + b * values.step + skip + n * D, real, wide, own_v.at + b * own_v.step + n * D,
-                       D, y.at + b * y.step + n * D);
+                gather(weights, values.at + b * values.step + skip + n * D, real, wide,
+                       own_v.at + b * own_v.step + n * D, D, y.at + b * y.step + n * D);
             }
         }
     });
@@ -109,9 +110,9 @@ ONCE void xl_attention_step(const Call& c, Rows q, Rows keys, Rows own_k, Rows v
 // x [rows, H], q [rows, N * D], positions [M + 1, H], wk, wv, wr [N * D, H], bv [N * D] or null, u, v [N * D]. Writes y
 // [rows, N * D]. `work` is memory for N * (D + 2 H + M + 1) numbers a row, `table` for (M + 1) * N * D.
 ONCE void xl_step(const Call& c, Rows x, Rows q, Rows mem, const integer* fill, const float* wk,
-                           const float* wv, const float* bv, const float* wr, const float* positions, const float* u,
-                           const float* v, integer N, integer D, integer M, integer H, float* work, float* table,
-                           Rows y) {
+                  const float* wv, const float* bv, const float* wr, const float* positions, const float* u,
+                  const float* v, integer N, integer D, integer M, integer H, float* work, float* table,
+                  Rows y) {
     const integer wide = N * D, distances = M + 1, rows = c.rows;
     const Rows asked = {work, wide}, probe = {asked.at + rows * wide, N * H}, seen = {probe.at + rows * N * H, N * H};
     const Rows by_distance = {seen.at + rows * N * H, N * distances};
@@ -128,11 +129,13 @@ ONCE void xl_step(const Call& c, Rows x, Rows q, Rows mem, const integer* fill, 
             add_product(rows, {asked.at + n * D, wide}, D, projected.at + n * D, wide, distances,
                         {by_distance.at + n * distances, by_distance.step}, true);
     } else {
-        for (integer n = 0; n < N; ++n) product_t(rows, {asked.at + n * D, wide}, D, wr + n * D * H, H, H, {probe.at + n * H, probe.step});
+        for (integer n = 0; n < N; ++n)
+            product_t(rows, {asked.at + n * D, wide}, D, wr + n * D * H, H, H, {probe.at + n * H, probe.step});
         add_product(rows * N, {probe.at, H}, H, positions, H, distances, {by_distance.at, distances}, true);
     }
     with(u);
-    for (integer n = 0; n < N; ++n) product_t(rows, {asked.at + n * D, wide}, D, wk + n * D * H, H, H, {probe.at + n * H, probe.step});
+    for (integer n = 0; n < N; ++n)
+        product_t(rows, {asked.at + n * D, wide}, D, wk + n * D * H, H, H, {probe.at + n * H, probe.step});
     xl_attend(c, x, probe, by_distance, mem, fill, N, M, H, 1.0f / sqrtf((float)D), seen);
     if (bv)
         for (integer b = 0; b < rows; ++b) memcpy(y.at + b * y.step, bv, wide * sizeof(float));
@@ -140,10 +143,10 @@ ONCE void xl_step(const Call& c, Rows x, Rows q, Rows mem, const integer* fill, 
         add_product(rows, {seen.at + n * H, seen.step}, H, wv + n * D * H, H, D, {y.at + n * D, y.step}, bv == nullptr);
 }
 
-// The memory [rows, M * H] one input further. Where `after` lies one slot further along the same buffer, only what is new
-// is written.
+// The memory [rows, M * H] one input further. Where `after` lies one slot further along the same buffer, only what is
+// new is written.
 ONCE void xl_memory_step(const Call& c, Rows x, Rows mem, const integer* fill, integer M, integer H, Rows after,
-                                  integer* next_fill) {
+                         integer* next_fill) {
     const bool moved = after.step == mem.step && after.at == mem.at + H;
     const bool past = c.rows * M * H * (integer)sizeof(float) >= PAST_CACHE;
     in_pieces(c, c.rows, M * H, [&](integer first, integer stop) {
