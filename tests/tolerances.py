@@ -11,6 +11,12 @@ TOLERANCES = {torch.float64: 1e-10, torch.float32: 2e-5, torch.bfloat16: 2e-2, t
 # they are held to this share of the largest gradient. An H100 was seen to leave 1.7e-8 of that in float32.
 CANCELLING = {"cpu": 5e-4, "cuda": 1e-3}
 
+# Functions of float32 in C++ (kernels/native/prelude.h): units in the last place; and absolutely, or relative to a
+# result above 1, where a result may be tiny beside what it is computed from.
+ULPS = 3.0
+ABSOLUTE = {"sigmoid": 1.2e-7, "silu": 4e-7, "gelu": 1.2e-6}
+EDGES = {"rtol": 1e-6, "atol": 2e-6}  # of the same at the ends of their range
+
 
 def distance(actual: Tensor, expected: Tensor, dtype: torch.dtype) -> float:
     """In the measure of `dtype`; NaN where one is NaN and the other is not."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..ir import Node
-from ..ir.types import Type
+from ..ir.types import B, Type
 from ..library.recurrences import EQUATIONS
 from ..recurrence.printer import number_text
 from ..regions import FUSIBLE, make_region
@@ -179,8 +179,7 @@ def _role(operand: Type, out: Type) -> Role:
         return "full"
     if operand.shape == ():
         return "scalar"
-    whole = tuple(d for d in out.shape if d in operand.shape)
-    need(len(out.shape) == len(operand.shape) + 1 and out.shape[1:] == operand.shape and bool(whole), "broadcasting")
+    need(out.shape == (B, *operand.shape), "broadcasting")
     return "row"
 
 
@@ -233,7 +232,9 @@ def _recurrence(layer: Layer, node: Node) -> list[str]:
         lines.append(f"cx::recurrent_product(c, {carried[at].text}, {start}, {sizes}, {to});")
         given += [f"{{{to}.at + {i * width}, {to}.step}}" for i in range(gates)]
     given += [p.text for p in carried] + [layer.of(i).at for i in node.inputs[1 : 1 + params]]
-    function = layer.function(f"step_{name}", lambda name: emit_step(name, rec, bool(traces)))
+    function = layer.function(
+        f"step_{name}{'_traced' if traces else ''}", lambda name: emit_step(name, rec, bool(traces))
+    )
     given += [layer.out(node, i).text for i in range(len(node.outputs))]
     return [*lines, f"{function}(c, c.rows, {width}, {', '.join(given)});"]
 

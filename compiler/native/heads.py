@@ -12,8 +12,9 @@ from ..recurrence.axes import Axes, axes_of, leaf_axes
 from ..recurrence.expr import Expr, leaf, leaves, substitute, walk
 from ..recurrence.frontend import Recurrence
 from ..recurrence.printer import Block, leaf_text, number_text
+from .lines import at_depth, signature
 from .places import NotInCpp
-from .pointwise import SIMD, at_depth, signature
+from .pointwise import SIMD
 from .words import WORDS
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Callable
 from itertools import groupby
 
-from ..codegen.wrap import LIMIT
 from ..ir import Graph, Node, Program
 from ..ir.graph import ABSENT
 from ..ir.types import B
 from .calls import call
+from .lines import broken
 from .places import NotInCpp, Place, Scratch
 from .text import Emitted
 from .words import WORDS
@@ -242,7 +241,7 @@ class _Emitter:
         ]
         lines = [
             f'extern "C" void {self._graph.name}(const long long* a) {{',
-            *(line for b in body for line in _broken(b)),
+            *(line for b in body for line in broken(b, 1)),
         ]
         return "\n".join([*lines, "}"])
 
@@ -253,18 +252,6 @@ class _Emitter:
             name = f"{wanted}_{n}"
         self._names.add(name)
         return name
-
-
-def _broken(statement: str) -> list[str]:
-    """A statement or comment inside a function, on as many lines as it needs."""
-    return textwrap.wrap(
-        statement,
-        LIMIT,
-        initial_indent="    ",
-        subsequent_indent="    // " if statement.startswith("//") else "        ",
-        break_on_hyphens=False,
-        break_long_words=False,
-    ) or [""]
 
 
 def _word(name: str) -> str:

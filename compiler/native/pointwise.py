@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..codegen.wrap import LIMIT
-from ..recurrence.expr import Expr, leaf, leaves, substitute, walk
+from ..recurrence.analysis import analyse
+from ..recurrence.expr import Expr, leaf, leaves
 from ..recurrence.frontend import Recurrence
+from ..recurrence.hoist import hoist
 from ..recurrence.printer import Block, leaf_text, number_text
-from ..recurrence.traces import derive_traces, trace_leaves
+from ..recurrence.traces import trace_leaves
+from .lines import at_depth, signature
 from .words import WORDS
 
 BLOCK = 256  # channels
@@ -46,17 +48,15 @@ def emit_step(name: str, rec: Recurrence, traced: bool) -> str:
         *(Operand(e, "full", 0.0) for e in (trace_leaves(rec) if traced else ())),
         *(Operand(leaf("p", n), "row") for n in rec.params),
     ]
-    after = derive_traces(rec).after if traced else ()
+    traces = analyse(rec).traces
+    after = traces.after if traced and traces else ()
     return emit_pointwise(name, operands, [*(made[n] for n in rec.outputs), *rec.update, *after], rec.names)
 
 
 def emit_pointwise(name: str, operands: Sequence[Operand], results: Sequence[Expr], names: Mapping[Expr, str]) -> str:
     """``void name(c, rows, width, operands…, results…)``: a full operand and a result are `Rows`, others addresses."""
-    early = _of_parameters(results, {o.value for o in operands if o.role != "full"})
-    held = [leaf("h", f"held{i}") for i in range(len(early))]
-    late = substitute([*results, *names], dict(zip(early, held, strict=True)))
-    late, renamed = late[: len(results)], dict(zip(late[len(results) :], names.values(), strict=True))
-
+    parts, late, renamed = hoist(tuple(results), names)
+    held, early = [leaf("h", part) for part, _ in parts], [value for _, value in parts]
     taken = set(WORDS) | {o.text for o in operands} | set(map(leaf_text, held))
     once, each = Block("cpp", names, taken), Block("cpp", renamed, taken)
     once_texts, each_texts = once.add(early), each.add(late)
@@ -101,36 +101,9 @@ def emit_pointwise(name: str, operands: Sequence[Operand], results: Sequence[Exp
     return "\n".join(lines)
 
 
-def _of_parameters(results: Sequence[Expr], params: set[Expr]) -> list[Expr]:
-    """The largest expressions that read parameters alone, in the order of their first use."""
-    alone: dict[Expr, bool] = {}
-    found: dict[Expr, None] = {}
-    for node in walk(results):
-        alone[node] = all(alone[a] for a in node.args) if node.args else node.op == "const" or node in params
-        if not alone[node]:
-            found |= {a: None for a in node.args if a.args and alone[a]}
-    return [*found, *(r for r in dict.fromkeys(results) if r.args and alone[r] and r not in found)]
-
-
-def signature(name: str, given: Sequence[str]) -> list[str]:
-    """The beginning of a function, on as many lines as it needs."""
-    lines = [f"ONCE void {name}(const Call& c"]
-    for text in given:
-        if len(lines[-1]) + len(text) > LIMIT:
-            lines[-1] += ","
-            lines.append(f"    {text}")
-        else:
-            lines[-1] += f", {text}"
-    return [*lines[:-1], lines[-1] + ") {"]
-
-
 def _load(o: Operand) -> str:
     """One number of an operand, by the name that the equations have for it."""
     text = f"{o.text}_row[j]" if o.role == "full" else f"{o.text}_at[from + j]"
     if o.start is not None:
         text = f"f32::choose(carried, {text}, {number_text(o.start, 'cpp')})"
     return f"const float {o.text} = {text};"
-
-
-def at_depth(depth: int, lines: Sequence[str]) -> list[str]:
-    return ["    " * depth + line for line in lines]

@@ -288,6 +288,17 @@ def test_casting_there_and_back(calls: list[str]) -> None:
     assert calls == ["column_a"] * 2
 
 
+def test_traces_beside_none(calls: list[str]) -> None:
+    """The same recurrence carried with its traces and without, in one layer."""
+    pattern = "recurrence(cell=lru, traces=false) recurrence(cell=lru)"
+    stack, eager = (cortexc.compile(pattern, d_hidden=16, backend=b) for b in ("auto", "eager"))
+    eager.load_state_dict(stack.state_dict())
+    x = torch.randn(3, 4, 16)
+    (y, _), (expected, _) = (steps_of(s, x, None) for s in (stack, eager))
+    assert_close(y, expected, F32)
+    assert calls
+
+
 def test_a_recurrence_of_the_user_and_ten_layers(calls: list[str]) -> None:
     stack = cortexc.compile("recurrence(cell=own_cell) x10", d_hidden=16)
     with torch.no_grad():

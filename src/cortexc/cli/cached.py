@@ -15,9 +15,8 @@ from ..cache import code_dir, native_dir, read_table, tuning_dir
 
 HASH = re.compile(r"[0-9a-f]{12}")
 LIBRARY = re.compile(r"[0-9a-f]{16}\.so")
-STAGED = re.compile(
-    r"\.(?:[0-9a-f]{12}|[0-9a-f]{16}|.+\.json)-\w+"
-)  # what a process writes before it renames it into place
+# What a process writes before it renames it into place.
+STAGED = re.compile(r"\.(?:[0-9a-f]{12}|[0-9a-f]{16}|.+\.json)-\w+")
 ABANDONED = 3600.0  # seconds after which nobody is writing any more
 DAY = 86400.0
 

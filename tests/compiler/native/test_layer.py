@@ -7,9 +7,11 @@ import re
 import pytest
 
 from cortexc.compiler import build
+from cortexc.compiler.ir.types import B, Type
 from cortexc.compiler.native import emit_layers
-from cortexc.compiler.native.calls import CALLS
+from cortexc.compiler.native.calls import CALLS, _role
 from cortexc.compiler.native.layer import VIEWS
+from cortexc.compiler.native.places import NotInCpp
 from cortexc.compiler.native.text import Emitted
 from cortexc.compiler.native.words import WORDS
 from cortexc.compiler.ops import OPS
@@ -100,13 +102,29 @@ def test_parameters_are_read_in_the_order_of_their_addresses() -> None:
     assert len(layer.params) == len(layer.shapes)
 
 
+def test_one_recurrence_with_traces_and_without() -> None:
+    (layer,) = emitted("recurrence(cell=lru, traces=false) recurrence(cell=lru)").values()
+    functions = re.findall(r"ONCE void (step_\w+)\(", layer.source)
+    assert functions == ["step_lru", "step_lru_traced"]
+    assert re.findall(r"^    (step_\w+)\(", layer.source, re.M) == functions
+
+
+def test_a_row_is_read_by_rows_alone() -> None:
+    """What parameters alone make has one row, which a narrower operand would be read beyond."""
+    row, table = Type("f", (8,)), Type("f", (4, 8))
+    assert [_role(t, Type("f", (B, 8))) for t in (Type("f", (B, 8)), row, Type("f", ()))] == ["full", "row", "scalar"]
+    for out in (table, Type("f", (B, 4, 8))):
+        with pytest.raises(NotInCpp):
+            _role(row, out)
+
+
 def test_every_row_is_an_op() -> None:
     assert set(CALLS) | set(VIEWS) <= set(OPS)
 
 
 def test_what_depends_on_parameters_alone_is_computed_once() -> None:
     (layer,) = emitted("A").values()
-    step = layer.source[layer.source.index("void step_axon") :]
+    step = layer.source[layer.source.index("void step_axon_traced") :]
     before, inner = step.split("for (integer row = first", 1)
     assert "f32::cos" in before and "f32::exp" in before
     inner = inner[: inner.index("});")]

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from cortexc.kernels.native import native
 from cortexc.kernels.native.library import Native
 
+from ...tolerances import ABSOLUTE, EDGES, ULPS
+
 INF, NAN = float("inf"), float("nan")
-ULPS = 3.0  # units in the last place, as prelude.h says
 
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "exp": torch.exp,
@@ -30,8 +31,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "gelu": F.gelu,
 }
-ABSOLUTE = {"sigmoid": 1.2e-7, "silu": 4e-7, "gelu": 1.2e-6}
-EDGES = torch.tensor([0.0, -0.0, 1.0, -1.0, 1e-45, -1e-45, 1e-38, 88.72, -103.9, 3e38, -3e38, INF, -INF, NAN])
+ENDS = torch.tensor([0.0, -0.0, 1.0, -1.0, 1e-45, -1e-45, 1e-38, 88.72, -103.9, 3e38, -3e38, INF, -INF, NAN])
 
 SOURCE = "\n".join(
     f'extern "C" void take_{name}(const long long* a) {{\n'
@@ -76,10 +76,10 @@ def test_errors_are_a_few_units_in_the_last_place(name: str) -> None:
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_edges(name: str) -> None:
     """Infinities and NaN come out as from torch in float64, and what is finite stays so."""
-    found, wanted = applied(name, EDGES), FUNCTIONS[name](EDGES.double()).float()
+    found, wanted = applied(name, ENDS), FUNCTIONS[name](ENDS.double()).float()
     assert torch.equal(found.isnan(), wanted.isnan())
     assert torch.equal(found.isinf(), wanted.isinf())
-    assert torch.allclose(found, wanted, rtol=1e-6, atol=2e-6, equal_nan=True)
+    assert torch.allclose(found, wanted, **EDGES, equal_nan=True)
 
 
 def test_a_zero_keeps_its_sign_through_tanh() -> None:
